@@ -1,0 +1,149 @@
+"""The last and the best checkpoint of a run, and stopping without losing anything."""
+
+import math
+import os
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
+
+from gpt2_lightning import metrics
+from gpt2_lightning.callbacks.warmup import total_steps
+from gpt2_lightning.ranges import NonNegativeInt
+
+
+class RunInterrupted(BaseException):
+    """The user stopped the run, and `last.ckpt` is of its last whole optimizer step."""
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place, then renames it: a kill never costs the one before.
+
+    Lightning writes to `$TMPDIR` and moves the file, which across file systems is a copy over the
+    earlier checkpoint.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        with part.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+
+
+class Checkpoints(Checkpoint):
+    """Keeps `checkpoints/last.ckpt` and `checkpoints/best.ckpt` in the run's folder.
+
+    `last` is written after every validation, every `every_n_steps` optimizer steps and on Ctrl-C;
+    `best` after a validation whose `val/nll` is below every earlier one, so it never worsens. Both
+    hold the random state, so that a resumed run draws what the uninterrupted one would have drawn.
+
+    The last optimizer step is always followed by a validation, wherever `val_check_interval` falls.
+    The first Ctrl-C finishes the optimizer step, saves and ends the run; the second ends it at once.
+
+    Args:
+        every_n_steps: optimizer steps between checkpoints besides those after validation; 0 means
+            none.
+    """
+
+    def __init__(self, every_n_steps: NonNegativeInt = 0) -> None:
+        self.every_n_steps = every_n_steps
+        self.best_nll = math.inf
+        self.best_step: int | None = None
+        self._interrupted = False
+        self._random_state: dict[str, Any] | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._folder = Path(trainer.default_root_dir) / "checkpoints"
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint."""
+        return self._folder / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the lowest validation NLL."""
+        return self._folder / "best.ckpt"
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._total_steps = total_steps(trainer)
+        self._default_handler = signal.signal(signal.SIGINT, self._on_interrupt)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if hasattr(self, "_default_handler"):
+            signal.signal(signal.SIGINT, self._default_handler)
+
+    def _on_interrupt(self, signum: int, frame: Any) -> None:
+        if self._interrupted:
+            raise KeyboardInterrupt
+        self._interrupted = True
+        rank_zero_info("\nfinishing this optimizer step; Ctrl-C again stops at once")
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self._random_state is not None:  # of the checkpoint this run was resumed from
+            _set_random_state(self._random_state)
+            self._random_state = None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step_ends = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
+        if not step_ends:
+            return
+        if self._interrupted:
+            trainer.save_checkpoint(self.last)
+            raise RunInterrupted
+        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
+            trainer.save_checkpoint(self.last)
+        if trainer.global_step >= self._total_steps:
+            trainer.should_stop = True  # the run is over; said this way, Lightning validates once more
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+            return
+        nll = trainer.callback_metrics[metrics.VAL_NLL].item()
+        if nll < self.best_nll:
+            self.best_nll, self.best_step = nll, trainer.global_step
+            trainer.save_checkpoint(self.best)
+        trainer.save_checkpoint(self.last)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_nll": self.best_nll, "best_step": self.best_step, "random_state": _random_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_nll, self.best_step = state_dict["best_nll"], state_dict["best_step"]
+        self._random_state = state_dict["random_state"]
+
+
+def _random_state() -> dict[str, Any]:
+    """State of every generator that training may draw from, in types that `weights_only` loads."""
+    algorithm, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002  (its state is saved, not used)
+    return {
+        "python": random.getstate(),
+        "numpy": [algorithm, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    random.setstate(state["python"])
+    algorithm, keys, *rest = state["numpy"]
+    np.random.set_state((algorithm, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])

@@ -1,0 +1,100 @@
+"""What a run shows in the terminal."""
+
+import sys
+import time
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.trainer.states import TrainerFn
+from tqdm import tqdm
+
+from gpt2_lightning import metrics
+from gpt2_lightning.callbacks.throughput import Throughput
+from gpt2_lightning.callbacks.warmup import total_steps
+
+_SECONDS_BETWEEN_UPDATES = 0.5  # reading the NLL waits for the device: seldom enough not to matter
+_PLAIN_LINES = 20  # over the whole run, where the output is no terminal
+
+
+class Progress(ProgressBar):
+    """One bar for the whole run: step of total, NLL, tokens/s, time left; a line per validation.
+
+    Where the output is not a terminal (a file, a SLURM log), about twenty plain lines instead.
+
+    Args:
+        throughput: the run's callback that knows how fast it goes.
+    """
+
+    def __init__(self, throughput: Throughput) -> None:
+        super().__init__()
+        self._throughput = throughput
+        self._enabled = True
+        self._bar: tqdm | None = None
+
+    def disable(self) -> None:
+        self._enabled = False
+
+    def enable(self) -> None:
+        self._enabled = True
+
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        if self._enabled:
+            tqdm.write(" ".join(map(str, args)), file=sys.stdout)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._total_steps = total_steps(trainer)
+        self._updated = time.perf_counter()
+        self._is_terminal = sys.stdout.isatty()
+        if self._enabled and self._is_terminal:
+            self._bar = tqdm(
+                total=self._total_steps,
+                initial=trainer.global_step,
+                bar_format="{percentage:3.0f}% |{bar:24}| step {n_fmt}/{total_fmt}{postfix}",
+                file=sys.stdout,
+                leave=False,
+            )
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        if self._bar is not None:
+            if time.perf_counter() - self._updated > _SECONDS_BETWEEN_UPDATES or step == self._total_steps:
+                self._updated = time.perf_counter()
+                self._bar.set_postfix_str(self._numbers(trainer, outputs), refresh=False)
+                self._bar.update(step - self._bar.n)
+                self._bar.refresh()
+        elif step % max(1, self._total_steps // _PLAIN_LINES) == 0 and step != getattr(self, "_printed", 0):
+            self._printed = step
+            self.print(f"step {step}/{self._total_steps}, {self._numbers(trainer, outputs)}")
+
+    def _numbers(self, trainer: Trainer, outputs: dict[str, Any]) -> str:
+        parts = [f"nll {(outputs['nll'] / outputs['num_targets']).item():.3f}"]
+        if rate := self._throughput.window_tokens_per_second or self._throughput.tokens_per_second:
+            parts.append(f"{rate:,.0f} tokens/s")
+        if (left := self._throughput.seconds_left(trainer)) is not None:
+            parts.append(f"{format_seconds(left)} left")
+        return ", ".join(parts)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+            return
+        values = trainer.callback_metrics
+        self.print(
+            f"step {trainer.global_step}: validation nll {values[metrics.VAL_NLL]:.4f}, "
+            f"perplexity {values[metrics.VAL_PERPLEXITY]:.2f}, "
+            f"bits per byte {values[metrics.VAL_BITS_PER_BYTE]:.4f}"
+        )
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def format_seconds(seconds: float) -> str:
+    """`m:ss`, or `h:mm:ss` from an hour on."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

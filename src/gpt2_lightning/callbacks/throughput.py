@@ -1,0 +1,120 @@
+"""How fast training goes, and how long it will still take."""
+
+import time
+from typing import Any, cast
+
+import torch
+from lightning.fabric.utilities.throughput import get_available_flops
+from lightning.pytorch import Callback, LightningModule, Trainer
+from transformers import GPT2LMHeadModel
+
+from gpt2_lightning import metrics
+from gpt2_lightning.callbacks.warmup import total_steps
+from gpt2_lightning.data.datamodule import datamodule_of
+from gpt2_lightning.metrics import is_due, record
+from gpt2_lightning.model.architecture import flops_per_token
+
+
+class Throughput(Callback):
+    """Tokens per second, share of the device's peak, memory, and time left.
+
+    The time that counts is that of the training batches: validation, samples, checkpoints and
+    waiting for data are left out. Records every `trainer.log_every_n_steps` optimizer steps, over
+    the steps since the last record and all ranks, `train/tokens_per_second` and `train/mfu` (model
+    FLOPs utilisation: against the peak of the GPU's type, or against a matrix product measured at
+    the start on a CPU). A GPU is waited for only then, never at every step.
+    """
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self.seconds = 0.0
+        self.window_tokens_per_second: float | None = None
+        self._peak_flops: float | None = None
+        self._last_step = 0
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Over the whole run, interruptions included; `None` before the first batch."""
+        return self.tokens / self.seconds if self.seconds else None
+
+    def seconds_left(self, trainer: Trainer) -> float | None:
+        """Estimate for the rest of the run, from the wall clock: validation and samples included."""
+        done = trainer.global_step - self._first_step
+        if done < 1:
+            return None
+        return (time.perf_counter() - self._started) / done * (self._total_steps - trainer.global_step)
+
+    def peak_memory_bytes(self) -> int:
+        """Most memory in use so far: of the GPU, or of this process on a CPU."""
+        return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _peak_resident_bytes()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._total_steps = total_steps(trainer)
+        self._first_step = self._last_step = trainer.global_step
+        self._started = time.perf_counter()
+        self._window = (self.tokens, self.seconds)
+        model, block_size = cast(GPT2LMHeadModel, pl_module.model), datamodule_of(trainer).block_size
+        self._flops_per_token = flops_per_token(model, block_size)
+        self._peak_flops = _peak_flops(pl_module.device, str(trainer.precision))
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._batch_started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        due = is_due(trainer, step) and step != self._last_step
+        if due and pl_module.device.type == "cuda":
+            torch.cuda.synchronize(pl_module.device)
+        self.tokens += batch["input_ids"].numel() * trainer.world_size
+        self.seconds += time.perf_counter() - self._batch_started
+        if due:
+            self._last_step = step
+            self._record(trainer)
+
+    def _record(self, trainer: Trainer) -> None:
+        tokens, seconds = self.tokens - self._window[0], self.seconds - self._window[1]
+        self._window = (self.tokens, self.seconds)
+        rate = self.window_tokens_per_second = tokens / seconds
+        values = {metrics.TRAIN_TOKENS_PER_SECOND: rate}
+        if self._peak_flops:
+            values[metrics.TRAIN_MFU] = rate * self._flops_per_token / (self._peak_flops * trainer.world_size)
+        record(trainer, values)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"tokens": self.tokens, "seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.tokens, self.seconds = state_dict["tokens"], state_dict["seconds"]
+
+
+def _peak_flops(device: torch.device, precision: str) -> float | None:
+    """Floating-point operations per second that the device can do at this precision, if known."""
+    dtype = torch.bfloat16 if "bf16" in precision else torch.float16 if "16" in precision else torch.float32
+    if device.type == "cuda":
+        return get_available_flops(device, dtype)
+    if device.type == "cpu":
+        return _measured_flops(dtype)
+    return None
+
+
+def _measured_flops(dtype: torch.dtype, size: int = 1024, tries: int = 5) -> float:
+    """The best of a few square matrix products on the CPU; takes some tens of milliseconds."""
+    matrix = torch.ones(size, size, dtype=dtype)
+    best = float("inf")
+    for _ in range(tries):
+        started = time.perf_counter()
+        torch.mm(matrix, matrix)
+        best = min(best, time.perf_counter() - started)
+    return 2 * size**3 / best
+
+
+def _peak_resident_bytes() -> int:
+    import resource
+    import sys
+
+    unit = 1 if sys.platform == "darwin" else 1024  # Linux reports kibibytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,150 @@
+"""The LightningCLI: sections of options, checks across them, the run's folder, and what follows a run."""
+
+import logging
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import Namespace
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
+
+from gpt2_lightning.callbacks.checkpoints import AtomicCheckpointIO, Checkpoints, RunInterrupted
+from gpt2_lightning.callbacks.histograms import Histograms
+from gpt2_lightning.callbacks.progress import Progress
+from gpt2_lightning.callbacks.samples import SampleGenerator
+from gpt2_lightning.callbacks.throughput import Throughput
+from gpt2_lightning.callbacks.warmup import WarmupSchedule
+from gpt2_lightning.consistency import check
+from gpt2_lightning.data.datamodule import TextDataModule
+from gpt2_lightning.errors import InputError
+from gpt2_lightning.inference.export import export
+from gpt2_lightning.model.module import GPT2Module
+from gpt2_lightning.option_errors import Parser, fail
+from gpt2_lightning.precision import best_precision
+from gpt2_lightning.runs import folder as run_folder
+from gpt2_lightning.runs.record import RunRecord
+from gpt2_lightning.runs.summary import find, table
+
+_RUN_FOLDER = "GPT2_LIGHTNING_RUN_FOLDER"  # tells the processes that Lightning starts for other ranks
+
+
+class GPT2CLI(LightningCLI):
+    """`fit`, `validate`, `test` and `predict`, as users of Lightning know them."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--experiment",
+            type=str | None,
+            default=None,
+            help="Name of the folder below `logs` for this run; the last --config's name if not given.",
+        )
+        parser.add_argument("--logs", type=str, default="logs", help="Folder that holds the runs.")
+        parser.add_lightning_class_args(Throughput, "throughput")  # first: its clock leaves out the others
+        parser.add_lightning_class_args(WarmupSchedule, "warmup")
+        parser.add_lightning_class_args(Histograms, "histograms")
+        parser.add_lightning_class_args(SampleGenerator, "samples")
+        parser.add_lightning_class_args(Checkpoints, "checkpoints")
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+
+    def before_instantiate_classes(self) -> None:
+        config = self.config[str(self.subcommand)]
+        check(config)
+        trainer = config.trainer
+        if trainer.precision is None:
+            trainer.precision = best_precision(trainer.accelerator)
+        if self.subcommand != "fit":
+            trainer.logger = False
+            return
+        folder = self._run_folder(config)
+        config.experiment = folder.parent.name
+        trainer.default_root_dir = str(folder)
+        for logger in trainer.logger or []:
+            logger.init_args.save_dir = str(folder)
+
+    def _run_folder(self, config: Namespace) -> Path:
+        """Where this run writes: the folder of the checkpoint it continues, or a new one."""
+        if config.ckpt_path and (folder := run_folder.of_checkpoint(Path(config.ckpt_path))):
+            return folder
+        if rank_zero_only.rank == 0:  # pyright: ignore[reportFunctionMemberAccess]
+            experiment = config.experiment or (
+                Path(str(config.config[-1])).stem if config.config else "default"
+            )
+            os.environ[_RUN_FOLDER] = str(run_folder.create(Path(config.logs), experiment))
+        return Path(os.environ.get(_RUN_FOLDER) or config.logs)  # only rank zero writes there
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        trainer = self._get(self.config_init, "trainer")
+        if trainer.enable_progress_bar is not False:
+            trainer.callbacks = [
+                *(trainer.callbacks or []),
+                Progress(self._get(self.config_init, "throughput")),
+            ]
+        return super().instantiate_trainer(
+            plugins=[*(trainer.plugins or []), AtomicCheckpointIO()],
+            **kwargs,
+        )
+
+    def after_fit(self) -> None:
+        """Export the best model, write the summary, and show both."""
+        if not self.trainer.is_global_zero:
+            return
+        folder = Path(self.trainer.default_root_dir)
+        export(
+            find(self.trainer, Checkpoints).best,
+            self.model.architecture,
+            self.datamodule.tokenizer,
+            folder / "export",
+        )
+        summary = find(self.trainer, RunRecord).write_summary(self.trainer, "finished")
+        print(f"\n{folder}\n{table(summary)}\n")
+        print(f'Next:  make sample RUN={folder} PROMPT="The with statement"')
+        print("       make tensorboard")
+
+
+def main(args: Sequence[str] | None = None, defaults: Path | None = None) -> int:
+    """Run the command line; returns the exit code.
+
+    Args:
+        args: options; `sys.argv`'s if not given.
+        defaults: a configuration that every run starts from.
+    """
+    _quiet()
+    verb_defaults = {"default_config_files": [str(defaults)] if defaults else []}
+    try:
+        GPT2CLI(
+            GPT2Module,
+            TextDataModule,
+            args=list(args) if args is not None else None,
+            parser_class=Parser,
+            parser_kwargs={verb: dict(verb_defaults) for verb in GPT2CLI.subcommands()},
+            trainer_defaults={
+                "enable_model_summary": False,
+                "use_distributed_sampler": False,  # the data module gives each rank its share
+            },
+            save_config_callback=RunRecord,
+            save_config_kwargs={"save_to_log_dir": False},
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+    except InputError as error:
+        fail(str(error))
+    except (RunInterrupted, KeyboardInterrupt):
+        return 130
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into exit code 1
+            return 130
+        raise
+    return 0
+
+
+def _quiet() -> None:
+    """Leave out what a user can do nothing about."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    torch.set_float32_matmul_precision("high")

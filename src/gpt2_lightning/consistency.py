@@ -1,0 +1,61 @@
+"""Checks across sections of a configuration, before any work is done."""
+
+import tempfile
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from gpt2_lightning.errors import InputError
+
+
+def check(config: Namespace) -> None:
+    """Refuse settings that are each allowed but do not fit together.
+
+    Args:
+        config: of one verb (`fit`, `validate`, ...), parsed.
+
+    Raises:
+        InputError: naming the options, their values and the remedy.
+    """
+    if isinstance(config.seed_everything, bool):
+        raise InputError(f"--seed_everything {config.seed_everything}: give a whole number, such as 0")
+    _check_model(config.model.architecture, config.data.block_size)
+    _check_length(config)
+    _check_writable(Path(config.data.folder), "--data.folder")
+
+
+def _check_model(architecture: Namespace, block_size: int) -> None:
+    if architecture.n_embd % architecture.n_head:
+        raise InputError(
+            f"--model.architecture.n_head {architecture.n_head} does not divide "
+            f"--model.architecture.n_embd {architecture.n_embd}: each head has n_embd / n_head dimensions"
+        )
+    if block_size > architecture.n_positions:
+        raise InputError(
+            f"--data.block_size {block_size} is longer than --model.architecture.n_positions "
+            f"{architecture.n_positions}: take a shorter block, or a model with more positions"
+        )
+
+
+def _check_length(config: Namespace) -> None:
+    trainer, warmup_steps = config.trainer, config.warmup.warmup_steps
+    has_steps = trainer.max_steps > 0
+    has_epochs = trainer.max_epochs is not None and trainer.max_epochs > 0
+    if not has_steps and not has_epochs:
+        raise InputError(
+            "the run has no end, which the learning-rate schedule needs: give --trainer.max_steps or "
+            "--trainer.max_epochs"
+        )
+    if warmup_steps is not None and has_steps and warmup_steps >= trainer.max_steps:
+        raise InputError(
+            f"--warmup.warmup_steps {warmup_steps} is not shorter than the run, --trainer.max_steps "
+            f"{trainer.max_steps}: shorten it, or give --warmup.warmup_fraction instead"
+        )
+
+
+def _check_writable(folder: Path, option: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputError(f"{option} {str(folder)!r}: cannot be written ({error.strerror})") from None

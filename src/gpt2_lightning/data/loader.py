@@ -1,0 +1,60 @@
+"""Loaders over packed rows; the training one can be stopped and continued inside an epoch."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from gpt2_lightning.data.packing import PackedRows
+from gpt2_lightning.data.sampler import RowOrder
+
+Batch = dict[str, Tensor]
+"""`input_ids` and `targets`, both int64 `(micro_batch_size, block_size)`."""
+
+
+class TrainLoader:
+    """The training batches of one rank; it knows how many samples were consumed.
+
+    Each `iter` goes on from there to the end of the epoch, so a restored loader continues inside an
+    epoch. Lightning saves and restores it through `state_dict` and `load_state_dict`.
+    """
+
+    def __init__(self, rows: PackedRows, order: RowOrder, rank: int = 0, num_workers: int = 0) -> None:
+        self.rows = rows
+        self.order = order
+        self.rank = rank
+        self.num_workers = num_workers
+        self.samples_consumed = 0
+
+    def __len__(self) -> int:
+        return self.order.batches_per_epoch
+
+    def __iter__(self) -> Iterator[Batch]:
+        batches = list(self.order.batches(self.samples_consumed, self.rank))
+        for batch in row_loader(self.rows, batches, self.num_workers):
+            self.samples_consumed += self.order.samples_per_batch
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"samples_consumed": self.samples_consumed}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self.samples_consumed = state_dict["samples_consumed"]
+
+
+def batches_in_order(rows: range, size: int) -> list[list[int]]:
+    """The given rows, `size` at a time; the last batch may be shorter."""
+    return [list(rows[start : start + size]) for start in range(0, len(rows), size)]
+
+
+def row_loader(rows: PackedRows, batches: list[list[int]], num_workers: int) -> DataLoader:
+    """A loader of the given batches of row numbers, in that order."""
+    return DataLoader(
+        rows,
+        batch_sampler=batches,
+        num_workers=num_workers,
+        pin_memory=torch.cuda.is_available(),
+        # A generator of its own: starting an iterator must not draw from the training's random state.
+        generator=torch.Generator().manual_seed(0),
+    )

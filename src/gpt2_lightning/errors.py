@@ -1,0 +1,10 @@
+"""The one exception that stands for a mistake of the user's."""
+
+
+class InputError(ValueError):
+    """What the user gave cannot be used.
+
+    The message names the option, or the file and line, the value found, what is allowed and what to
+    do. The commands print it alone and exit with code 2; every other exception is a bug of this
+    project and shows its traceback.
+    """

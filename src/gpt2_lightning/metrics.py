@@ -1,0 +1,47 @@
+"""Names of the recorded metrics, and the one way to record them."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+TRAIN_NLL = "train/nll"
+TRAIN_GRAD_NORM = "train/grad_norm"
+TRAIN_LEARNING_RATE = "train/learning_rate"
+TRAIN_TOKENS_PER_SECOND = "train/tokens_per_second"
+TRAIN_MFU = "train/mfu"
+VAL_NLL = "val/nll"
+VAL_PERPLEXITY = "val/perplexity"
+VAL_BITS_PER_BYTE = "val/bits_per_byte"
+
+NAMES = (
+    TRAIN_NLL,
+    TRAIN_GRAD_NORM,
+    TRAIN_LEARNING_RATE,
+    TRAIN_TOKENS_PER_SECOND,
+    TRAIN_MFU,
+    VAL_NLL,
+    VAL_PERPLEXITY,
+    VAL_BITS_PER_BYTE,
+)
+
+
+def record(trainer: "Trainer", metrics: Mapping[str, float], step: int | None = None) -> None:
+    """Write `metrics` to every logger of `trainer`, against the optimizer step.
+
+    `LightningModule.log` counts differently in each place and costs about a millisecond a call, so
+    the callbacks record through this function, and only when something is due.
+
+    Args:
+        trainer: whose loggers take them.
+        metrics: plain numbers by metric name.
+        step: optimizer steps done; the trainer's count if not given.
+    """
+    for logger in trainer.loggers:
+        logger.log_metrics(dict(metrics), step=trainer.global_step if step is None else step)
+
+
+def is_due(trainer: "Trainer", step: int) -> bool:
+    """Whether the metrics of optimizer step `step` are to be recorded."""
+    return step % trainer.log_every_n_steps == 0  # pyright: ignore[reportAttributeAccessIssue]

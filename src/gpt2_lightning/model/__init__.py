@@ -1,0 +1,1 @@
+"""GPT-2 and its training step: architecture → NLL → optimizers → module."""

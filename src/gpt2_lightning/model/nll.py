@@ -1,0 +1,82 @@
+"""The negative log-likelihood of the targets, from hidden states, without keeping float32 logits."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Float32 logits held at a time: on a CPU what stays in its cache, elsewhere what keeps kernels large.
+_CHUNK_BYTES_CPU = 4 * 2**20
+_CHUNK_BYTES = 256 * 2**20
+
+
+def linear_nll(
+    hidden: Tensor, weight: Tensor, targets: Tensor, ignore_index: int = -100
+) -> tuple[Tensor, Tensor]:
+    """Σ −log P(target) over the targets, for logits `hidden @ weight.T`; and the number of targets.
+
+    The same value as `cross_entropy(hidden @ weight.T, targets, reduction="sum")`. The logits are
+    computed once, in autocast's type if autocast is on and in `hidden`'s otherwise, and become
+    their own gradient in place, a few rows at a time in float32: one logits-sized buffer lives
+    where log-softmax and its backward keep three in float32.
+
+    Args:
+        hidden: `(..., D)`, the last hidden states.
+        weight: `(V, D)`, of the output layer.
+        targets: `(...)`, int64 ids; `ignore_index` where nothing is predicted.
+        ignore_index: torch's usual mark of a position without a target.
+
+    Returns:
+        The sum, a float32 scalar in nats, 0 if there is no target; and the number of targets, an
+        int64 scalar. Both stay on the device.
+    """
+    device = hidden.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+    flat = targets.flatten()
+    nll: Any = _LinearNLL.apply(hidden.flatten(0, -2), weight, flat, ignore_index, dtype)
+    return nll, (flat != ignore_index).sum()
+
+
+class _LinearNLL(torch.autograd.Function):
+    """`linear_nll`'s sum; the backward pass is two matrix products with the kept gradient of the logits."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, ignore_index: int, dtype: torch.dtype
+    ):
+        hidden_cast, weight_cast = hidden.to(dtype), weight.to(dtype)
+        logits = hidden_cast @ weight_cast.T  # (N, V)
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        for chunk, chunk_targets in zip(*_chunks(logits, targets), strict=True):
+            total += _nll_and_gradient(chunk, chunk_targets, ignore_index)
+        ctx.save_for_backward(logits, hidden_cast, weight_cast)
+        ctx.dtypes = hidden.dtype, weight.dtype
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor):
+        grad, (grad_logits, hidden, weight) = grad_outputs[0], ctx.saved_tensors
+        hidden_dtype, weight_dtype = ctx.dtypes
+        grad_hidden = (grad_logits @ weight).to(hidden_dtype) * grad if ctx.needs_input_grad[0] else None
+        grad_weight = (grad_logits.T @ hidden).to(weight_dtype) * grad if ctx.needs_input_grad[1] else None
+        return grad_hidden, grad_weight, None, None, None
+
+
+def _chunks(logits: Tensor, targets: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Views of a few rows each: of `logits` `(R, V)` and of `targets` `(R, 1)`."""
+    budget = _CHUNK_BYTES_CPU if logits.device.type == "cpu" else _CHUNK_BYTES
+    rows = max(1, budget // (4 * logits.shape[1]))
+    return logits.split(rows), targets[:, None].split(rows)
+
+
+def _nll_and_gradient(logits: Tensor, targets: Tensor, ignore_index: int) -> Tensor:
+    """Sum of the rows' NLL; `logits` `(R, V)` are overwritten by its gradient: softmax less one-hot."""
+    counted = targets != ignore_index  # (R, 1)
+    index = targets.where(counted, 0)
+    work = logits.float()
+    log_normalizer = work.logsumexp(dim=1, keepdim=True)  # (R, 1)
+    nll = (log_normalizer - work.gather(1, index)).where(counted, 0).sum()
+    work.sub_(log_normalizer).exp_()
+    work.scatter_add_(1, index, torch.full_like(log_normalizer, -1))
+    logits.copy_(work.mul_(counted))
+    return nll

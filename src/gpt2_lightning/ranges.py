@@ -1,0 +1,39 @@
+"""Numbers with a range, for constructor signatures: the command line refuses a value outside it.
+
+A type checker sees plain `int` and `float`.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    BPEVocabSize = PositiveInt = NonNegativeInt = int
+    PositiveFloat = NonNegativeFloat = OpenUnitInterval = ClosedUnitInterval = float
+    PositiveUnitInterval = float
+else:
+    from jsonargparse.typing import (
+        ClosedUnitInterval,
+        NonNegativeFloat,
+        NonNegativeInt,
+        OpenUnitInterval,
+        PositiveFloat,
+        PositiveInt,
+        restricted_number_type,
+    )
+
+    BPEVocabSize = restricted_number_type(
+        "BPEVocabSize", int, [(">=", 257)], docstring="int of at least 257 (256 bytes, end-of-text)"
+    )
+    PositiveUnitInterval = restricted_number_type(
+        "PositiveUnitInterval", float, [(">", 0), ("<=", 1)], docstring="float >0 and ≤1"
+    )
+
+__all__ = [
+    "BPEVocabSize",
+    "ClosedUnitInterval",
+    "NonNegativeFloat",
+    "NonNegativeInt",
+    "OpenUnitInterval",
+    "PositiveFloat",
+    "PositiveInt",
+    "PositiveUnitInterval",
+]

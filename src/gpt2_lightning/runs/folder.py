@@ -1,0 +1,101 @@
+"""A run's folder `logs/<experiment>/<run>/`: made, described, found again."""
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from datetime import datetime
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gpt2_lightning.errors import InputError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def create(logs: Path, experiment: str) -> Path:
+    """A new, empty run folder, named by the time; two runs of one second get different ones.
+
+    Raises:
+        InputError: if `experiment` is no plain name, or the folder cannot be written.
+    """
+    if not _NAME.fullmatch(experiment):
+        raise InputError(
+            f"--experiment {experiment!r}: use letters, digits, '.', '_' and '-', at most 100, the first "
+            "a letter or digit"
+        )
+    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    try:
+        (logs / experiment).mkdir(parents=True, exist_ok=True)
+        number = 1
+        while True:
+            folder = logs / experiment / (stamp if number == 1 else f"{stamp}-{number}")
+            try:
+                folder.mkdir()
+                return folder
+            except FileExistsError:
+                number += 1
+    except OSError as error:
+        raise InputError(f"--logs {str(logs)!r}: cannot be written ({error.strerror})") from None
+
+
+def of_checkpoint(checkpoint: Path) -> Path | None:
+    """The run folder that a checkpoint lies in, or `None` if it lies in none."""
+    folder = checkpoint.resolve().parent.parent
+    return folder if (folder / "config.yaml").is_file() else None
+
+
+def latest_export(logs: Path) -> Path:
+    """The export of the newest run below `logs` that has one.
+
+    Raises:
+        InputError: if there is none.
+    """
+    exports = [path for path in logs.glob("*/*/export") if (path / "config.json").is_file()]
+    if not exports:
+        raise InputError(f"no run below {str(logs)!r} has an export yet: train one first with `make train`")
+    return max(exports, key=lambda path: path.stat().st_mtime)
+
+
+def environment() -> dict[str, Any]:
+    """What a run depends on besides its configuration: versions, code, hardware."""
+    return {
+        "python": sys.version,
+        "platform": platform.platform(),
+        "packages": {
+            d.metadata["Name"]: d.version for d in sorted(distributions(), key=lambda d: d.metadata["Name"])
+        },
+        "git_commit": git("rev-parse", "HEAD"),
+        "git_diff": git("diff", "HEAD"),
+        "cpu_count": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+    }
+
+
+def git(*arguments: str) -> str | None:
+    """What git prints for the repository around this package; `None` where there is none, or no git."""
+    try:
+        result = subprocess.run(
+            ["git", *arguments],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write `content` beside `path`, then rename: a reader never sees half a file."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.replace(path)

@@ -1,0 +1,68 @@
+"""The files that describe a run, from its start to its end."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import SaveConfigCallback
+
+from gpt2_lightning.callbacks.checkpoints import Checkpoints, RunInterrupted
+from gpt2_lightning.runs import folder as run_folder
+from gpt2_lightning.runs.summary import find, summarize
+
+
+class RunRecord(SaveConfigCallback):
+    """Keeps `config.yaml`, `environment.json` and `summary.json` of the run's folder.
+
+    The first two are written once, before training; `summary.json` says at any time how the run
+    stands: `running`, `finished`, `interrupted` or `failed`.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._earlier_seconds = 0.0
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        folder = Path(trainer.default_root_dir)
+        if stage != "fit" or (folder / "config.yaml").exists():
+            return
+        self.parser.save(self.config, folder / "config.yaml", skip_none=False, multifile=False)
+        run_folder.write_json(folder / "environment.json", run_folder.environment())
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._started = time.perf_counter()
+        self.write_summary(trainer, "running")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if hasattr(self, "_started"):
+            self.write_summary(trainer, "running")
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if not hasattr(self, "_started"):
+            return
+        stopped = isinstance(exception, RunInterrupted | KeyboardInterrupt)
+        self.write_summary(trainer, "interrupted" if stopped else "failed")
+        checkpoints = find(trainer, Checkpoints)
+        if stopped and trainer.is_global_zero:
+            print(f"\nstopped at step {trainer.global_step} of this run; to continue it:")
+            if checkpoints.last.exists():
+                print(f"  make resume RUN={trainer.default_root_dir}")
+            else:
+                print("  there is no checkpoint yet; start it again")
+
+    def write_summary(self, trainer: Trainer, status: str) -> dict[str, Any]:
+        """Write `summary.json` as things stand, and return its content."""
+        summary = summarize(trainer, status, self._train_seconds())
+        if trainer.is_global_zero:
+            run_folder.write_json(Path(trainer.default_root_dir) / "summary.json", summary)
+        return summary
+
+    def _train_seconds(self) -> float:
+        return self._earlier_seconds + time.perf_counter() - self._started
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"train_seconds": self._train_seconds()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._earlier_seconds = state_dict["train_seconds"]
