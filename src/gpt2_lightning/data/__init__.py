@@ -1,1 +1,1 @@
-"""Text in, batches out: sources → tokenizer → token store → packing → sampler → data module."""
+"""Text in, batches out: sources → tokenizer → corpus → token store → packing → sampler → data module."""

@@ -7,27 +7,23 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
+from gpt2_lightning.data.corpus import Corpus
 from gpt2_lightning.data.loader import TrainLoader, batches_in_order, row_loader
 from gpt2_lightning.data.packing import PackedRows
 from gpt2_lightning.data.sampler import RowOrder
-from gpt2_lightning.data.sources import Source
 from gpt2_lightning.data.token_store import TokenStore, open_or_build
-from gpt2_lightning.data.tokenizer import ByteLevelBPE, TokenizerRecipe
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.ranges import NonNegativeInt, OpenUnitInterval, PositiveInt
+from gpt2_lightning.ranges import NonNegativeInt, PositiveInt
 
 
 class TextDataModule(LightningDataModule):
     """A corpus as batches `{"input_ids", "targets"}`, both int64 `(micro_batch_size, block_size)`.
 
     Args:
-        source: where the documents come from.
-        tokenizer: how text becomes token ids.
+        corpus: the text, its tokenizer and its split; a file of `configs/data/` or single fields.
         block_size: context of a row in tokens, at most the model's `n_positions`.
         micro_batch_size: rows per device and forward pass. The global batch is this, times
             `trainer.accumulate_grad_batches`, times the number of devices.
-        validation_fraction: share of the documents held out for validation, by a hash of their
-            content.
         num_workers: processes that prepare batches; 0 prepares them in the training process.
         folder: where token stores are kept.
         seed: of the order of the training rows; follows `seed_everything` on the command line.
@@ -35,21 +31,17 @@ class TextDataModule(LightningDataModule):
 
     def __init__(
         self,
-        source: Source,
-        tokenizer: TokenizerRecipe | None = None,
+        corpus: Corpus,
         block_size: PositiveInt = 256,
         micro_batch_size: PositiveInt = 16,
-        validation_fraction: OpenUnitInterval = 0.1,
         num_workers: NonNegativeInt = 0,
         folder: str = "data",
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.source = source
-        self.recipe = tokenizer or ByteLevelBPE()
+        self.corpus = corpus
         self.block_size = block_size
         self.micro_batch_size = micro_batch_size
-        self.validation_fraction = validation_fraction
         self.num_workers = num_workers
         self.folder = Path(folder)
         self.seed = seed
@@ -67,11 +59,11 @@ class TextDataModule(LightningDataModule):
         return self._tokenizer
 
     def prepare_data(self) -> None:
-        open_or_build(self.folder, self.source, self.recipe, self.validation_fraction)
+        open_or_build(self.folder, self.corpus)
 
     def setup(self, stage: str | None = None) -> None:
         if self._store is None:
-            self._store = open_or_build(self.folder, self.source, self.recipe, self.validation_fraction)
+            self._store = open_or_build(self.folder, self.corpus)
             self._tokenizer = self._store.tokenizer()
             if self._store.splits["train"].tokens < self.block_size:
                 raise InputError(

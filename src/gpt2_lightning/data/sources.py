@@ -92,7 +92,7 @@ class TextFiles(Source):
             matches = _expand(entry)
             if not matches:
                 raise InputError(
-                    f"--data.source.paths {entry!r}: no such file, no *.txt or *.md below such a "
+                    f"--data.corpus.source.paths {entry!r}: no such file, no *.txt or *.md below such a "
                     "folder, and no file matches it as a glob"
                 )
             found.update(dict.fromkeys(matches))

@@ -20,8 +20,8 @@ import numpy as np
 from filelock import FileLock
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from gpt2_lightning.data.sources import Source
-from gpt2_lightning.data.tokenizer import TokenizerRecipe, end_of_text_id
+from gpt2_lightning.data.corpus import Corpus
+from gpt2_lightning.data.tokenizer import end_of_text_id
 from gpt2_lightning.errors import InputError
 
 Split = Literal["train", "validation"]
@@ -107,17 +107,7 @@ class TokenStore:
         return AutoTokenizer.from_pretrained(self.folder / "tokenizer")
 
 
-def is_held_out(text: str, fraction: float) -> bool:
-    """Whether a document belongs to the validation split: decided by its content alone.
-
-    So no document is in both splits, and adding documents moves none.
-    """
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") < fraction * 2**64
-
-
-def open_or_build(
-    root: Path, source: Source, recipe: TokenizerRecipe, validation_fraction: float
-) -> TokenStore:
+def open_or_build(root: Path, corpus: Corpus) -> TokenStore:
     """The store of a corpus below `root`: the one that is there, or a new one.
 
     Of several processes that want the same store, one builds it while the others wait. A store is
@@ -127,41 +117,39 @@ def open_or_build(
     Raises:
         InputError: if `root` cannot be written, a file is not text, or a split would be empty.
     """
-    options = {"tokenizer": recipe.settings(), "validation_fraction": validation_fraction, "format": _FORMAT}
-    key = hashlib.sha256(json.dumps([source.fingerprint(), options], sort_keys=True).encode()).hexdigest()
-    folder = root / f"{type(source).__name__}-{key[:16]}"
+    key = hashlib.sha256(f"{_FORMAT} {corpus.fingerprint()}".encode()).hexdigest()
+    folder = root / f"{corpus.name}-{key[:16]}"
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
-            with contextlib.suppress(FileNotFoundError, ValueError, TypeError):
-                return TokenStore.open(folder)
-            shutil.rmtree(folder, ignore_errors=True)
-            _build(folder, key, source, recipe, validation_fraction)
+            if folder.exists():
+                try:
+                    return TokenStore.open(folder)
+                except (OSError, ValueError, TypeError, KeyError) as error:
+                    print(f"{folder} is damaged ({error}): building it again")
+                    shutil.rmtree(folder)
+            _build(folder, key, corpus)
             return TokenStore.open(folder)
-    except PermissionError as error:
+    except OSError as error:
+        if error.filename is None or not str(error.filename).startswith(str(root)):
+            raise
         raise InputError(f"--data.folder {str(root)!r}: cannot be written ({error.strerror})") from None
 
 
-def _build(
-    folder: Path, key: str, source: Source, recipe: TokenizerRecipe, validation_fraction: float
-) -> None:
+def _build(folder: Path, key: str, corpus: Corpus) -> None:
     work = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent))
     try:
         documents: dict[Split, Path] = {split: work / f"{split}.jsonl" for split in SPLITS}
-        xz_bytes = _spool(source, validation_fraction, documents)
-        tokenizer = recipe.build(_texts(documents["train"]))
+        xz_bytes = _spool(corpus, documents)
+        tokenizer = corpus.tokenizer.build(_texts(documents["train"]))
         dtype = "<u2" if len(tokenizer) <= 2**16 else "<u4"
         splits = {}
         for split in SPLITS:
-            splits[split] = _tokenize(documents[split], work, split, tokenizer, np.dtype(dtype), xz_bytes)
+            counts = _tokenize(documents[split], work, split, tokenizer, np.dtype(dtype))
+            splits[split] = asdict(counts) | {"xz_bytes": xz_bytes if split == "validation" else None}
             documents[split].unlink()
         tokenizer.save_pretrained(work / "tokenizer")
-        manifest = {
-            "fingerprint": key,
-            "dtype": dtype,
-            "vocab_size": len(tokenizer),
-            "splits": {split: asdict(counts) for split, counts in splits.items()},
-        }
+        manifest = {"fingerprint": key, "dtype": dtype, "vocab_size": len(tokenizer), "splits": splits}
         (work / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
         work.chmod(0o755)  # mkdtemp's folders are private
         work.rename(folder)
@@ -170,7 +158,7 @@ def _build(
         raise
 
 
-def _spool(source: Source, validation_fraction: float, paths: dict[Split, Path]) -> int | None:
+def _spool(corpus: Corpus, paths: dict[Split, Path]) -> int | None:
     """Write each split's documents to its file, one JSON string a line: memory stays flat.
 
     Returns:
@@ -182,8 +170,8 @@ def _spool(source: Source, validation_fraction: float, paths: dict[Split, Path])
         files = {
             split: stack.enter_context(path.open("w", encoding="utf-8")) for split, path in paths.items()
         }
-        for document in source.documents():
-            split: Split = "validation" if is_held_out(document.text, validation_fraction) else "train"
+        for document in corpus.source.documents():
+            split: Split = "validation" if corpus.is_held_out(document.text) else "train"
             files[split].write(json.dumps(document.text) + "\n")
             counts[split] += 1
             if split == "validation":
@@ -194,8 +182,8 @@ def _spool(source: Source, validation_fraction: float, paths: dict[Split, Path])
     for split, count in counts.items():
         if count == 0:
             raise InputError(
-                f"--data.validation_fraction {validation_fraction}: the {split} split is empty, of "
-                f"{sum(counts.values())} documents in all; change the fraction or add documents"
+                f"--data.corpus.validation_fraction {corpus.validation_fraction}: the {split} split is "
+                f"empty, of {sum(counts.values())} documents in all; change the fraction or add documents"
             )
     return compressed + len(compressor.flush()) if held_out <= _XZ_LIMIT_BYTES else None
 
@@ -211,7 +199,6 @@ def _tokenize(
     split: Split,
     tokenizer: PreTrainedTokenizerFast,
     dtype: np.dtype,
-    xz_bytes: int | None,
 ) -> SplitCounts:
     ends, utf8_bytes, digest = [0], 0, hashlib.sha256()
     end_of_text = end_of_text_id(tokenizer)
@@ -226,7 +213,7 @@ def _tokenize(
         documents=len(ends) - 1,
         tokens=ends[-1],
         utf8_bytes=utf8_bytes,
-        xz_bytes=xz_bytes if split == "validation" else None,
+        xz_bytes=None,
         sha256=digest.hexdigest(),
     )
 

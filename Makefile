@@ -1,0 +1,97 @@
+# Every command of the project. `make help` lists them; docs/ and README.md explain them.
+
+EXPERIMENT ?= pretrain_tiny
+VENV ?= .venv
+PYTHON ?= python3
+TORCH ?= 2.13.0
+PORT ?= 6006
+
+ifeq ($(strip $(VENV)),)
+PY := python
+ENVIRONMENT := active-environment
+else
+PY := $(VENV)/bin/python
+ENVIRONMENT := $(VENV)/.complete
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help train resume sample tensorboard test format lint types check bench lock clean active-environment
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "Options of a run: make train ARGS=--help"
+
+# --- Runs -----------------------------------------------------------------------------------------
+
+# $(call piece,model,MODEL) is `--model configs/model/<MODEL>.yaml` if MODEL is given; it must exist.
+existing = $(or $(wildcard configs/$(1)/$(2).yaml),$(error $(3)=$(2) is unknown; there are: \
+  $(sort $(basename $(notdir $(wildcard configs/$(1)/*.yaml))))))
+piece = $(if $($(2)),--$(3) $(call existing,$(1),$($(2)),$(2)))
+RUN_OPTIONS = --config $(call existing,experiment,$(EXPERIMENT),EXPERIMENT) $(call piece,model,MODEL,model.architecture) \
+  $(call piece,data,DATA,data.corpus) $(call piece,adapter,ADAPTER,model.adapter) $(call piece,logger,LOGGER,trainer.logger)
+given_run = $(or $(RUN),$(error give the run to continue: make $@ RUN=logs/<experiment>/<run>))
+
+train: $(ENVIRONMENT) ## train: EXPERIMENT= MODEL= DATA= LOGGER= name files of configs/, ARGS= is passed on
+	@$(PY) train.py fit $(RUN_OPTIONS) $(ARGS)
+
+resume: $(ENVIRONMENT) ## continue a run where it stopped: RUN=logs/<experiment>/<run>
+	@$(PY) train.py fit --config $(given_run)/config.yaml --ckpt_path $(given_run)/checkpoints/last.ckpt $(ARGS)
+
+sample: $(ENVIRONMENT) ## continue a text: PROMPT="..." [RUN=...] [ARGS="--temperature 0.7 --top_k 50 --top_p 0.9 --seed 0"]
+	@$(PY) -m gpt2_lightning sample $(if $(RUN),--run "$(RUN)") --prompt "$$PROMPT" $(ARGS)
+
+export PROMPT
+tensorboard: $(ENVIRONMENT) ## show the curves of all runs on http://127.0.0.1:6006 (PORT=)
+	@$(PY) -m tensorboard.main --logdir logs --host 127.0.0.1 --port $(PORT) $(ARGS)
+
+# --- Development ----------------------------------------------------------------------------------
+
+test: $(ENVIRONMENT) ## run the tests (ARGS="-m slow" for the long ones)
+	@$(PY) -m pytest $(ARGS)
+
+format: $(ENVIRONMENT) ## format the code
+	@$(PY) -m ruff format . && $(PY) -m ruff check --fix .
+
+lint: $(ENVIRONMENT) ## check format and style
+	@$(PY) -m ruff format --check . && $(PY) -m ruff check .
+
+types: $(ENVIRONMENT) ## check types
+	@$(PY) -m basedpyright --pythonpath $(PY)
+
+check: ## everything CI runs: lint, types and test
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory types
+	@$(MAKE) --no-print-directory test
+
+bench: $(ENVIRONMENT) ## run the benchmarks; each prints a table
+	@for script in benchmarks/*.py; do $(PY) $$script || exit 1; done
+
+lock: ## write requirements.lock anew from pyproject.toml, with torch at $(TORCH)
+	@rm -rf build/lock && $(PYTHON) -m venv build/lock
+	@build/lock/bin/python -m pip install -q torch==$(TORCH) -e ".[sweep,dev]"
+	@build/lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > build/lock/requirements.lock
+	@mv build/lock/requirements.lock requirements.lock && rm -rf build/lock
+
+clean: ## remove runs and token stores, after asking
+	@find logs data -mindepth 1 -maxdepth 1 ! -name README.md | grep . || { echo "nothing to remove"; exit 0; }; \
+	printf "Remove all of these? [y/N] "; read -r answer && [ "$$answer" = y ] || { echo "nothing removed"; exit 0; }; \
+	find logs data -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
+
+# --- Environment ----------------------------------------------------------------------------------
+
+# A new environment whenever the lock changes; one whose installation did not end is not there.
+$(VENV)/.complete: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name it: make PYTHON=python3.12 ..."; exit 2; }
+	@[ ! -e $(VENV) ] || [ -e $(VENV)/pyvenv.cfg ] || { echo "VENV=$(VENV) is no virtual environment"; exit 2; }
+	@echo "Installing the packages of requirements.lock into $(VENV): a few minutes, once ..."
+	@log=$$(mktemp) && trap 'rm -f $$log' EXIT && rm -rf $(VENV) && \
+	{ $(PYTHON) -m venv $(VENV) && \
+	  $(PY) -m pip install --disable-pip-version-check -r requirements.lock && \
+	  $(PY) -m pip install --disable-pip-version-check --no-deps -e . ; } > $$log 2>&1 || \
+	{ tail -n 20 $$log; rm -rf $(VENV); echo "The installation failed; nothing was kept."; exit 2; }
+	@touch $@
+
+active-environment:
+	@$(PY) -c 'import gpt2_lightning' 2> /dev/null || \
+	  { echo "The active environment lacks this project: pip install -r requirements.lock -e ."; exit 2; }

@@ -1,0 +1,128 @@
+import os
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+
+from gpt2_lightning.callbacks.checkpoints import AtomicCheckpointIO, Checkpoints, RunInterrupted
+from gpt2_lightning.callbacks.warmup import WarmupSchedule
+from gpt2_lightning.model.optimizers import MuonAdamW
+from tests.conftest import tiny_module
+
+
+class Losses(Callback):
+    """Every micro-batch's loss; sends Ctrl-C during one if told to."""
+
+    def __init__(self, interrupt_at: int | None = None) -> None:
+        self.seen: list[float] = []
+        self.interrupt_at = interrupt_at
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if len(self.seen) == self.interrupt_at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.seen.append((outputs["nll"] / outputs["num_targets"]).item())
+
+
+@pytest.mark.parametrize("interrupt_at", [0, 7, 17, 40])
+def test_an_interrupted_run_continues_bit_for_bit(
+    train: Callable[..., Trainer], tmp_path: Path, interrupt_at: int
+):
+    """With dropout and accumulation; within an epoch of 17 micro-batches, at its end, in a later one."""
+
+    def run(losses: Losses, ckpt_path: Path | None = None):
+        module = tiny_module(dropout=0.2, optimizer=MuonAdamW)
+        callbacks = [WarmupSchedule(), losses, Checkpoints()]
+        settings = {"max_steps": 30, "accumulate_grad_batches": 2, "val_check_interval": 10}
+        train(callbacks, module=module, ckpt_path=ckpt_path, plugins=[AtomicCheckpointIO()], **settings)
+        return list(module.parameters())
+
+    whole, first, second = Losses(), Losses(interrupt_at), Losses()
+    expected = run(whole)
+    with pytest.raises(RunInterrupted):
+        run(first)
+    resumed = run(second, tmp_path / "checkpoints" / "last.ckpt")
+    assert interrupt_at < len(first.seen) < len(whole.seen)
+    assert first.seen + second.seen == whole.seen
+    assert all(torch.equal(a, b) for a, b in zip(expected, resumed, strict=True))
+
+
+def test_a_run_continued_from_its_last_validation_is_the_same(train: Callable[..., Trainer], tmp_path: Path):
+    def run(max_steps: int, ckpt_path: Path | None = None) -> list[float]:
+        losses = Losses()
+        schedule = WarmupSchedule(schedule="constant")
+        train([schedule, losses, Checkpoints()], max_steps=max_steps, val_check_interval=5, ckpt_path=ckpt_path)
+        return losses.seen
+
+    whole = run(25)
+    assert run(10) + run(25, tmp_path / "checkpoints" / "last.ckpt") == whole
+
+
+def test_best_is_of_the_lowest_validation_and_never_worsens(train: Callable[..., Trainer], tmp_path: Path):
+    """A learning rate that ruins the model after the first validation."""
+    checkpoints, module = Checkpoints(), tiny_module(optimizer=lambda p: torch.optim.SGD(p, lr=1.0))
+
+    class Ruin(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            trainer.optimizers[0].param_groups[0]["lr"] = 1e-2 if trainer.global_step < 4 else 100.0
+
+    trainer = train([Ruin(), checkpoints], module=module, max_steps=12, val_check_interval=4)
+    assert checkpoints.best_step == 4
+    best = torch.load(checkpoints.best, weights_only=True)
+    assert best["global_step"] == 4
+    assert checkpoints.best_nll < trainer.callback_metrics["val/nll"] or not np.isfinite(
+        trainer.callback_metrics["val/nll"]
+    )
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+
+
+def test_last_step_is_validated_and_saved_wherever_the_interval_falls(train: Callable[..., Trainer]):
+    checkpoints = Checkpoints()
+    train([checkpoints], max_steps=7, val_check_interval=5)
+    assert torch.load(checkpoints.last, weights_only=True)["global_step"] == 7
+    assert checkpoints.best_step in {5, 7}
+
+
+def test_checkpoints_between_validations(train: Callable[..., Trainer], tmp_path: Path):
+    class Saved(Callback):
+        steps: list[int] = []
+
+        def on_save_checkpoint(self, trainer, pl_module, checkpoint):
+            self.steps.append(trainer.global_step)
+
+    saved = Saved()
+    train([saved, Checkpoints(every_n_steps=2)], max_steps=6, limit_val_batches=0)
+    assert saved.steps == [2, 4, 6]
+
+
+def test_random_state_comes_back(train: Callable[..., Trainer]):
+    checkpoints = Checkpoints()
+    state = checkpoints.state_dict()
+
+    def draw():
+        return random.random(), np.random.rand(), torch.rand(()).item()  # noqa: NPY002
+
+    expected = draw()
+    draw()
+    checkpoints.load_state_dict(state)
+    checkpoints.on_train_batch_start(None, None, None, 0)  # pyright: ignore[reportArgumentType]
+    assert draw() == expected
+
+
+def test_a_failed_write_keeps_the_checkpoint_before(tmp_path: Path):
+    class Unpicklable:
+        def __reduce__(self):
+            raise RuntimeError("disk full")
+
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
+    with pytest.raises(RuntimeError, match="disk full"):
+        AtomicCheckpointIO().save_checkpoint({"step": Unpicklable()}, path)
+    assert torch.load(path, weights_only=True) == {"step": 1}
+    assert {p.name for p in tmp_path.iterdir()} == {"last.ckpt"}

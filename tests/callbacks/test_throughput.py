@@ -1,0 +1,60 @@
+import csv
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from lightning.pytorch import Callback, Trainer
+
+from gpt2_lightning.callbacks.throughput import Throughput
+from gpt2_lightning.runs.loggers import MetricsCSV
+
+
+class Slow(Callback):
+    """Validation and a callback after Throughput, each a tenth of a second long."""
+
+    def on_validation_start(self, trainer, pl_module):
+        time.sleep(0.1)
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        time.sleep(0.1)
+
+
+def test_tokens_are_counted_and_only_the_batches_time(train: Callable[..., Trainer]):
+    throughput = Throughput()
+    started = time.perf_counter()
+    train([throughput, Slow()], max_steps=4, accumulate_grad_batches=2, val_check_interval=2)
+    wall = time.perf_counter() - started
+    assert throughput.tokens == 4 * 2 * 4 * 16
+    assert 0 < throughput.seconds < wall - 8 * 0.1 - 4 * 0.1
+    assert throughput.tokens_per_second == throughput.tokens / throughput.seconds
+    assert throughput.peak_memory_bytes() > 10**7
+
+
+def test_rate_and_utilisation_are_recorded(train: Callable[..., Trainer], tmp_path: Path):
+    train([Throughput()], max_steps=4, log_every_n_steps=2, logger=MetricsCSV(str(tmp_path)))
+    rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
+    assert [int(row["step"]) for row in rows] == [2, 4]
+    assert all(float(row["train/tokens_per_second"]) > 0 for row in rows)
+    assert all(0 < float(row["train/mfu"]) < 1 for row in rows)
+
+
+def test_state_goes_on_after_a_resume():
+    throughput = Throughput()
+    throughput.tokens, throughput.seconds = 100, 2.0
+    resumed = Throughput()
+    resumed.load_state_dict(throughput.state_dict())
+    assert resumed.tokens_per_second == 50
+
+
+def test_time_left_from_the_wall_clock(train: Callable[..., Trainer]):
+    class Left(Callback):
+        seen: list[float | None] = []
+
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            self.seen.append(throughput.seconds_left(trainer))
+
+    throughput, left = Throughput(), Left()
+    train([throughput, left, Slow()], max_steps=5, limit_val_batches=0)
+    assert left.seen[-1] == 0
+    assert left.seen[3] == pytest.approx(0.1, abs=0.09)

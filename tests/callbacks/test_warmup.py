@@ -1,0 +1,73 @@
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from lightning.pytorch import Callback, Trainer
+
+from gpt2_lightning.callbacks.warmup import WarmupSchedule, lr_multiplier
+from gpt2_lightning.runs.loggers import MetricsCSV
+from tests.conftest import tiny_module
+
+SCHEDULES = st.sampled_from(["cosine", "linear", "constant"])
+
+
+def test_warm_up_and_line_by_hand():
+    rates = [lr_multiplier(step, total_steps=8, warmup_steps=4, schedule="linear") for step in range(9)]
+    assert rates == [0.25, 0.5, 0.75, 1.0, 1.0, 0.75, 0.5, 0.25, 0.0]
+
+
+def test_cosine_by_hand():
+    rates = [lr_multiplier(step, 104, 4, "cosine", min_lr_ratio=0.1) for step in (4, 54, 104)]
+    assert rates == pytest.approx([1.0, 0.55, 0.1])
+
+
+def test_constant_stays():
+    assert {lr_multiplier(step, 10, 2, "constant") for step in range(2, 10)} == {1.0}
+
+
+@given(st.integers(1, 500), st.integers(0, 500), st.floats(0, 1), SCHEDULES)
+def test_bounded_and_continuous(total_steps: int, warmup_steps: int, min_lr_ratio: float, schedule):
+    warmup_steps = min(warmup_steps, total_steps - 1)
+    rates = [lr_multiplier(s, total_steps, warmup_steps, schedule, min_lr_ratio) for s in range(total_steps)]
+    assert all(0 < rate <= 1 for rate in rates[: warmup_steps + 1])
+    assert all(min_lr_ratio - 1e-9 <= rate <= 1 for rate in rates[warmup_steps:])
+    largest = max(1 / max(1, warmup_steps), 2 / (total_steps - warmup_steps))
+    assert all(abs(a - b) <= largest + 1e-9 for a, b in zip(rates, rates[1:], strict=False))
+
+
+class Rates(Callback):
+    """The learning rates that the optimizer used, by step."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        self.seen.append(optimizer.param_groups[0]["lr"])
+
+
+def test_optimizer_follows_the_schedule_under_accumulation(train: Callable[..., Trainer]):
+    rates = Rates()
+    module = tiny_module(optimizer=lambda params: torch.optim.SGD(params, lr=2.0))
+    schedule = WarmupSchedule(warmup_steps=2, schedule="linear", min_lr_ratio=0.0)
+    train([schedule, rates], module=module, max_steps=6, accumulate_grad_batches=3, limit_val_batches=0)
+    assert rates.seen == pytest.approx([1.0, 2.0, 2.0, 1.5, 1.0, 0.5])
+
+
+def test_fraction_of_a_run_bounded_by_epochs(train: Callable[..., Trainer]):
+    rates = Rates()
+    trainer = train(
+        [WarmupSchedule(warmup_fraction=0.5), rates], max_steps=-1, max_epochs=2, limit_val_batches=0
+    )
+    steps = trainer.global_step
+    assert rates.seen.index(max(rates.seen)) == round(steps / 2) - 1
+    assert rates.seen[0] == pytest.approx(1e-2 / round(steps / 2))
+
+
+def test_rate_is_recorded(train: Callable[..., Trainer], tmp_path: Path):
+    train([WarmupSchedule(warmup_steps=2)], max_steps=2, logger=MetricsCSV(str(tmp_path)))
+    rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
+    assert [float(row["train/learning_rate"]) for row in rows] == pytest.approx([0.005, 0.01])

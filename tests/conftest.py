@@ -1,0 +1,89 @@
+"""A small corpus and a small real run, shared by the tests."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer, seed_everything
+
+from gpt2_lightning.data.corpus import Corpus
+from gpt2_lightning.data.datamodule import TextDataModule
+from gpt2_lightning.data.sources import TextFiles
+from gpt2_lightning.data.tokenizer import ByteLevelBPE
+from gpt2_lightning.model.architecture import Architecture
+from gpt2_lightning.model.module import GPT2Module
+
+ASSETS = Path(__file__).parent / "assets"
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """These models are too small to share: a second thread costs more than it brings."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for token stores, so that the tests' corpus is tokenized once."""
+    return tmp_path_factory.mktemp("stores")
+
+
+@pytest.fixture
+def datamodule(stores: Path) -> Callable[..., TextDataModule]:
+    """Makes data modules over the tests' corpus: 12 documents, 3 kB."""
+
+    def make(**options: Any) -> TextDataModule:
+        defaults = {
+            "corpus": Corpus(TextFiles([str(ASSETS)]), ByteLevelBPE(300), validation_fraction=0.3),
+            "block_size": 16,
+            "micro_batch_size": 4,
+            "folder": str(stores),
+        }
+        return TextDataModule(**(defaults | options))
+
+    return make
+
+
+def tiny_module(dropout: float = 0.0, optimizer: Any = None, **architecture: Any) -> GPT2Module:
+    """GPT-2 with 2 layers of width 16."""
+    shape = {"n_layer": 2, "n_head": 2, "n_embd": 16, "n_positions": 32} | architecture
+    drops = {"resid_pdrop": dropout, "embd_pdrop": dropout, "attn_pdrop": dropout}
+    return GPT2Module(
+        Architecture(**shape, **drops), optimizer or (lambda params: torch.optim.AdamW(params, lr=1e-2))
+    )
+
+
+@pytest.fixture
+def train(tmp_path: Path, datamodule: Callable[..., TextDataModule]) -> Callable[..., Trainer]:
+    """Runs a real Trainer on the tests' corpus, in the test's own folder, and returns it."""
+
+    def run(
+        callbacks: list[Callback],
+        data: TextDataModule | None = None,
+        module: GPT2Module | None = None,
+        ckpt_path: Path | None = None,
+        **options: Any,
+    ) -> Trainer:
+        defaults = {
+            "max_steps": 4,
+            "accelerator": "cpu",
+            "logger": False,
+            "log_every_n_steps": 1,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "enable_checkpointing": any("Checkpoint" in type(c).__name__ for c in callbacks),
+            "num_sanity_val_steps": 0,
+            "val_check_interval": 4,
+            "check_val_every_n_epoch": None,
+            "default_root_dir": tmp_path,
+            "use_distributed_sampler": False,
+        }
+        seed_everything(0)
+        trainer = Trainer(callbacks=callbacks, **(defaults | options))
+        trainer.fit(module or tiny_module(), datamodule=data or datamodule(), ckpt_path=ckpt_path)
+        return trainer
+
+    return run

@@ -1,0 +1,70 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from gpt2_lightning.data.corpus import Corpus
+from gpt2_lightning.data.datamodule import TextDataModule
+from gpt2_lightning.data.packing import IGNORED
+from gpt2_lightning.data.sources import TextFiles
+from gpt2_lightning.errors import InputError
+
+
+def ready(data: TextDataModule) -> TextDataModule:
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def test_batches_have_the_promised_shape_and_type(datamodule: Callable[..., TextDataModule]):
+    batch = next(iter(ready(datamodule()).train_dataloader()))
+    assert set(batch) == {"input_ids", "targets"}
+    assert all(value.shape == (4, 16) and value.dtype == torch.int64 for value in batch.values())
+
+
+def test_validation_holds_every_token_of_the_split_once(datamodule: Callable[..., TextDataModule]):
+    data = ready(datamodule())
+    targets = torch.cat([batch["targets"].flatten() for batch in data.val_dataloader()])
+    assert targets[targets != IGNORED].tolist() == data.store.tokens("validation").tolist()
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_restored_loader_continues_inside_the_epoch(
+    datamodule: Callable[..., TextDataModule], num_workers: int
+):
+    data = ready(datamodule(num_workers=num_workers))
+    whole = [batch["targets"] for batch in ready(datamodule()).train_dataloader()]
+    loader = data.train_dataloader()
+    for _, _batch in zip(range(3), loader, strict=False):
+        state = loader.state_dict()
+    assert state == {"samples_consumed": 12}
+    restored = data.train_dataloader()
+    restored.load_state_dict(state)
+    rest = [batch["targets"] for batch in restored]
+    assert len(rest) == len(whole) - 3
+    assert all(torch.equal(a, b) for a, b in zip(rest, whole[3:], strict=True))
+
+
+def test_loading_draws_nothing_from_the_global_random_state(datamodule: Callable[..., TextDataModule]):
+    data = ready(datamodule())
+    before = torch.get_rng_state()
+    next(iter(data.train_dataloader()))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_another_corpus_or_seed_is_refused_on_resume(
+    datamodule: Callable[..., TextDataModule], tmp_path: Path
+):
+    state = ready(datamodule()).state_dict()
+    with pytest.raises(InputError, match="seed 0, this run's 1"):
+        ready(datamodule(seed=1)).load_state_dict(state)
+    for number in range(20):
+        (tmp_path / f"{number}.txt").write_text(f"text number {number} " * 20)
+    with pytest.raises(InputError, match="fingerprint"):
+        ready(datamodule(corpus=Corpus(TextFiles([str(tmp_path)])))).load_state_dict(state)
+
+
+def test_corpus_shorter_than_a_block_is_refused(datamodule: Callable[..., TextDataModule]):
+    with pytest.raises(InputError, match="--data.block_size 100000"):
+        ready(datamodule(block_size=100_000))

@@ -1,0 +1,46 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpt2_lightning.data.sampler import RowOrder, epoch_order
+
+
+def all_batches(order: RowOrder, num_epochs: int, rank: int = 0) -> list[list[int]]:
+    position, batches = 0, []
+    for _ in range(num_epochs):
+        epoch = list(order.batches(position, rank))
+        position += len(epoch) * order.samples_per_batch
+        batches += epoch
+    return batches
+
+
+@given(st.integers(1, 50), st.integers(0, 3), st.integers(0, 5))
+def test_a_pass_visits_every_row_once(num_rows: int, seed: int, epoch: int):
+    assert sorted(epoch_order(num_rows, seed, epoch)) == list(range(num_rows))
+
+
+def test_order_differs_between_epochs_and_seeds():
+    orders = [tuple(epoch_order(100, seed, epoch)) for seed in (0, 1) for epoch in (0, 1)]
+    assert len(set(orders)) == 4
+
+
+@given(st.integers(1, 40), st.integers(1, 6), st.integers(1, 3))
+def test_batches_run_on_across_passes_and_drop_nothing(num_rows: int, micro_batch_size: int, num_epochs: int):
+    order = RowOrder(num_rows, micro_batch_size, seed=3)
+    rows = [row for batch in all_batches(order, num_epochs) for row in batch]
+    endless = [row for epoch in range(len(rows) // num_rows + 1) for row in epoch_order(num_rows, 3, epoch)]
+    assert rows == endless[: len(rows)]
+
+
+@given(st.integers(4, 60), st.integers(1, 4), st.data())
+def test_continuing_anywhere_gives_the_rest_of_the_epoch(num_rows: int, micro_batch_size: int, data):
+    order = RowOrder(num_rows, micro_batch_size)
+    whole = list(order.batches(0))
+    done = data.draw(st.integers(0, len(whole) - 1))
+    assert list(order.batches(done * order.samples_per_batch)) == whole[done:]
+
+
+def test_ranks_share_each_global_batch():
+    """At the same global batch of 4, one rank's batches are two ranks' batches side by side."""
+    alone = all_batches(RowOrder(30, micro_batch_size=4), 2)
+    first, second = (all_batches(RowOrder(30, micro_batch_size=2, num_ranks=2), 2, rank) for rank in (0, 1))
+    assert alone == [a + b for a, b in zip(first, second, strict=True)]

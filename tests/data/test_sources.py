@@ -1,0 +1,63 @@
+import ast
+from pathlib import Path
+
+import pytest
+
+from gpt2_lightning.data.sources import PythonDocs, TextFiles, _docstrings
+from gpt2_lightning.errors import InputError
+
+
+def test_python_docs_hold_the_reference_manual_and_docstrings():
+    documents = {document.origin: document.text for document in PythonDocs().documents()}
+    assert sum(len(text.encode()) for text in documents.values()) > 1_000_000
+    assert documents["json/decoder.py"].startswith("json.decoder\nImplementation of JSONDecoder")
+    topics = [text for origin, text in documents.items() if origin.startswith("pydoc_data/topics.py:")]
+    assert any(text.startswith('The "with" statement') for text in topics)
+    assert not any("/test/" in origin or "site-packages" in origin for origin in documents)
+
+
+def test_docstrings_are_named_and_in_the_order_of_the_source():
+    source = '''
+"""Module."""
+class A:
+    """Class."""
+    x = 1
+    def f(self):
+        """Method."""
+        def hidden():
+            """Inner."""
+async def g():
+    """Coroutine."""
+'''
+    names = ["m", "m.A", "m.A.f", "m.A.f.hidden", "m.g"]
+    texts = ["Module.", "Class.", "Method.", "Inner.", "Coroutine."]
+    expected = [f"{name}\n{text}" for name, text in zip(names, texts, strict=True)]
+    assert list(_docstrings(ast.parse(source), "m")) == expected
+
+
+def test_text_files_from_files_folders_and_globs_each_once(tmp_path: Path):
+    for name in ("b.txt", "a.txt", "notes.md", "table.csv"):
+        (tmp_path / name).write_text(name)
+    entries = [str(tmp_path / "table.csv"), str(tmp_path), str(tmp_path / "*.txt")]
+    texts = [document.text for document in TextFiles(entries).documents()]
+    assert texts == ["table.csv", "a.txt", "b.txt", "notes.md"]
+
+
+def test_missing_text_file_is_named(tmp_path: Path):
+    with pytest.raises(InputError, match=r"--data.corpus.source.paths '.*nowhere'"):
+        TextFiles([str(tmp_path / "nowhere")]).files()
+
+
+def test_text_that_is_not_utf8_names_file_line_and_byte(tmp_path: Path):
+    (tmp_path / "latin.txt").write_bytes(b"first\nsecond caf\xe9\n")
+    with pytest.raises(InputError, match=r"latin.txt:2: byte 0xe9 is not UTF-8"):
+        list(TextFiles([str(tmp_path)]).documents())
+
+
+def test_fingerprint_follows_the_bytes(tmp_path: Path):
+    file = tmp_path / "a.txt"
+    file.write_text("one")
+    before = TextFiles([str(file)]).fingerprint()
+    assert TextFiles([str(tmp_path)]).fingerprint() == before
+    file.write_text("two")
+    assert TextFiles([str(file)]).fingerprint() != before

@@ -1,0 +1,70 @@
+import math
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from gpt2_lightning.model import nll
+from gpt2_lightning.model.nll import linear_nll
+
+
+def random_inputs(vocab_size: int = 37, dtype: torch.dtype = torch.float64):
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(3, 5, 8, generator=generator, dtype=dtype, requires_grad=True)
+    weight = torch.randn(vocab_size, 8, generator=generator, dtype=dtype, requires_grad=True)
+    targets = torch.randint(vocab_size, (3, 5), generator=generator)
+    targets[0, 0] = targets[2, 3] = -100
+    return hidden, weight, targets
+
+
+def test_five_logits_by_hand():
+    """Logits 0, 0, ln 2, 0, ln 3 have the probabilities 1/8, 1/8, 2/8, 1/8, 3/8."""
+    logits = torch.tensor([[0.0, 0.0, math.log(2), 0.0, math.log(3)]])
+    for target, probability in [(0, 1 / 8), (2, 2 / 8), (4, 3 / 8)]:
+        total, num_targets = linear_nll(torch.ones(1, 1), logits.T, torch.tensor([target]))
+        assert total.item() == pytest.approx(-math.log(probability), abs=1e-6)
+        assert num_targets == 1
+
+
+def test_value_and_gradients_are_cross_entropys(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(nll, "_CHUNK_BYTES_CPU", 4 * 37 * 4)  # four rows a chunk: 15 rows do not fill them
+    hidden, weight, targets = random_inputs(dtype=torch.float32)
+    total, num_targets = linear_nll(hidden, weight, targets)
+    (total / num_targets).backward()
+    gradients = hidden.grad, weight.grad
+    hidden.grad = weight.grad = None
+    expected = cross_entropy((hidden @ weight.T).flatten(0, 1), targets.flatten())
+    expected.backward()
+    assert num_targets == 13
+    torch.testing.assert_close(total / num_targets, expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(gradients, (hidden.grad, weight.grad), rtol=1e-5, atol=1e-6)
+
+
+def test_bf16_autocast_stays_close_to_float32():
+    hidden, weight, targets = random_inputs(dtype=torch.float32)
+    exact, _ = linear_nll(hidden, weight, targets)
+    with torch.autocast("cpu", torch.bfloat16):
+        total, _ = linear_nll(hidden, weight, targets)
+    total.backward()
+    assert total.dtype == torch.float32
+    assert hidden.grad is not None
+    assert hidden.grad.dtype == torch.float32
+    torch.testing.assert_close(total, exact, rtol=1e-2, atol=0)
+
+
+def test_no_targets_give_zero_and_no_nan():
+    hidden, weight, targets = random_inputs(dtype=torch.float32)
+    total, num_targets = linear_nll(hidden, weight, torch.full_like(targets, -100))
+    total.backward()
+    assert total == 0
+    assert num_targets == 0
+    assert hidden.grad is not None
+    assert hidden.grad.abs().sum() == 0
+
+
+def test_a_hidden_state_alone_may_need_the_gradient():
+    hidden, weight, targets = random_inputs(dtype=torch.float32)
+    weight = weight.detach()
+    linear_nll(hidden, weight, targets)[0].backward()
+    assert weight.grad is None
+    assert hidden.grad is not None

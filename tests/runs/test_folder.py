@@ -1,0 +1,59 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from gpt2_lightning.errors import InputError
+from gpt2_lightning.runs import folder as run_folder
+
+
+def test_runs_of_one_second_get_different_folders(tmp_path: Path):
+    folders = [run_folder.create(tmp_path, "try") for _ in range(5)]
+    assert len(set(folders)) == 5
+    assert all(folder.parent == tmp_path / "try" and folder.is_dir() for folder in folders)
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "", "x" * 101, "new\nline", ".hidden"])
+def test_names_that_could_leave_the_logs_folder_are_refused(tmp_path: Path, name: str):
+    with pytest.raises(InputError, match=r"--experiment"):
+        run_folder.create(tmp_path / "logs", name)
+    assert not (tmp_path / "logs").exists()
+
+
+def test_logs_that_cannot_be_written_are_named(tmp_path: Path):
+    (tmp_path / "logs").write_text("")
+    with pytest.raises(InputError, match=r"--logs '.*logs': cannot be written"):
+        run_folder.create(tmp_path / "logs", "try")
+
+
+def test_checkpoint_knows_its_run(tmp_path: Path):
+    folder = run_folder.create(tmp_path, "try")
+    assert run_folder.of_checkpoint(folder / "checkpoints" / "last.ckpt") is None
+    (folder / "config.yaml").write_text("")
+    assert run_folder.of_checkpoint(folder / "checkpoints" / "last.ckpt") == folder
+
+
+def test_latest_export_is_the_newest_with_a_model(tmp_path: Path):
+    with pytest.raises(InputError, match="make train"):
+        run_folder.latest_export(tmp_path)
+    exports = []
+    for number in range(3):
+        export = run_folder.create(tmp_path, f"try{number}") / "export"
+        export.mkdir()
+        if number < 2:
+            (export / "config.json").write_text("{}")
+        os.utime(export, (1000 - number, 1000 - number))
+        exports.append(export)
+    assert run_folder.latest_export(tmp_path) == exports[0]
+
+
+def test_environment_names_versions_and_hardware():
+    environment = run_folder.environment()
+    assert {"torch", "lightning", "transformers"} <= set(environment["packages"])
+    assert {"python", "platform", "git_commit", "git_diff", "cpu_count", "gpus"} <= set(environment)
+
+
+def test_json_is_whole_or_absent(tmp_path: Path):
+    with pytest.raises(TypeError):
+        run_folder.write_json(tmp_path / "summary.json", {"bad": object()})
+    assert not list(tmp_path.iterdir())

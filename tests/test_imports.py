@@ -1,0 +1,65 @@
+"""Imports point one way, and the leaves know nothing of Lightning."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+SOURCE = ROOT / "src" / "gpt2_lightning"
+LAYERS = [
+    {"errors", "ranges", "metrics", "precision"},
+    {"data", "model"},
+    {"callbacks"},
+    {"inference", "runs"},
+    {"cli", "consistency", "option_errors", "__main__"},
+]
+LEAVES = ["data/packing", "data/sampler", "model/nll", "model/optimizers", "model/architecture", "model/sampling"]
+MODULES = sorted(path for path in SOURCE.rglob("*.py") if path.name != "__init__.py")
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, also inside functions; not those for the type checker alone."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            node.body = [ast.Pass()]
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def layer(package: str) -> int:
+    return next(number for number, names in enumerate(LAYERS) if package in names)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_imports_point_down(path: Path):
+    mine = layer(path.relative_to(SOURCE).with_suffix("").parts[0])
+    for name in imports(path):
+        if name.startswith("gpt2_lightning."):
+            assert layer(name.split(".")[1]) <= mine, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("leaf", LEAVES)
+def test_leaves_do_without_lightning(leaf: str):
+    assert not [name for name in imports(SOURCE / f"{leaf}.py") if name.split(".")[0] == "lightning"]
+
+
+def test_callbacks_do_not_import_the_module():
+    for path in (SOURCE / "callbacks").glob("*.py"):
+        assert not [name for name in imports(path) if name.startswith("gpt2_lightning.model.module")]
+
+
+@pytest.mark.parametrize("package", ["wandb", "optuna", "datasets", "peft"])
+def test_heavy_packages_are_imported_where_they_are_used(package: str):
+    for path in MODULES:
+        for node in ast.parse(path.read_text()).body:
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert package not in {name.split(".")[0] for name in names}, path
