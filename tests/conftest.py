@@ -1,5 +1,6 @@
 """A small corpus and a small real run, shared by the tests."""
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,11 @@ def tiny_module(dropout: float = 0.0, optimizer: Any = None, **architecture: Any
     return GPT2Module(
         Architecture(**shape, **drops), optimizer or (lambda params: torch.optim.AdamW(params, lr=1e-2))
     )
+
+
+def read_metrics(folder: Path) -> list[dict[str, str]]:
+    """The rows of a run's `metrics.csv`."""
+    return list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
 
 
 @pytest.fixture

@@ -1,4 +1,3 @@
-import csv
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +7,7 @@ from lightning.pytorch import Callback, Trainer
 
 from gpt2_lightning.callbacks.throughput import Throughput
 from gpt2_lightning.runs.loggers import MetricsCSV
+from tests.conftest import read_metrics
 
 
 class Slow(Callback):
@@ -33,7 +33,7 @@ def test_tokens_are_counted_and_only_the_batches_time(train: Callable[..., Train
 
 def test_rate_and_utilisation_are_recorded(train: Callable[..., Trainer], tmp_path: Path):
     train([Throughput()], max_steps=4, log_every_n_steps=2, logger=MetricsCSV(str(tmp_path)))
-    rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
+    rows = read_metrics(tmp_path)
     assert [int(row["step"]) for row in rows] == [2, 4]
     assert all(float(row["train/tokens_per_second"]) > 0 for row in rows)
     assert all(0 < float(row["train/mfu"]) < 1 for row in rows)

@@ -1,4 +1,3 @@
-import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from lightning.pytorch import Callback, Trainer
 
 from gpt2_lightning.callbacks.warmup import WarmupSchedule, lr_multiplier
 from gpt2_lightning.runs.loggers import MetricsCSV
-from tests.conftest import tiny_module
+from tests.conftest import read_metrics, tiny_module
 
 SCHEDULES = st.sampled_from(["cosine", "linear", "constant"])
 
@@ -69,5 +68,5 @@ def test_fraction_of_a_run_bounded_by_epochs(train: Callable[..., Trainer]):
 
 def test_rate_is_recorded(train: Callable[..., Trainer], tmp_path: Path):
     train([WarmupSchedule(warmup_steps=2)], max_steps=2, logger=MetricsCSV(str(tmp_path)))
-    rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
+    rows = read_metrics(tmp_path)
     assert [float(row["train/learning_rate"]) for row in rows] == pytest.approx([0.005, 0.01])

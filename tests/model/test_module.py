@@ -8,6 +8,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader
 
 from gpt2_lightning.data.datamodule import TextDataModule
 from gpt2_lightning.data.packing import IGNORED
@@ -30,7 +31,7 @@ class FixedBatches(TextDataModule):
     batches: list[dict[str, torch.Tensor]]
 
     def train_dataloader(self):
-        return self.batches
+        return DataLoader(self.batches, batch_size=None)  # pyright: ignore[reportArgumentType]
 
 
 def ragged_batches(number: int, vocab_size: int) -> list[dict[str, torch.Tensor]]:

@@ -10,7 +10,10 @@ from gpt2_lightning.model.optimizers import MuonAdamW, parameter_groups
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    return build(Architecture(n_layer=2, n_head=2, n_embd=16, n_positions=8), vocab_size=20, end_of_text=0)
+    shape = Architecture(
+        n_layer=2, n_head=2, n_embd=16, n_positions=8, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0
+    )
+    return build(shape, vocab_size=20, end_of_text=0)
 
 
 def train(model, optimizer: torch.optim.Optimizer, steps: int) -> float:

@@ -1,14 +1,10 @@
-import csv
 from pathlib import Path
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gpt2_lightning import metrics
 from gpt2_lightning.runs.loggers import MetricsCSV, TensorBoard
-
-
-def read(folder: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader((folder / "metrics.csv").open(newline="")))
+from tests.conftest import read_metrics
 
 
 def test_what_belongs_to_one_step_is_one_row(tmp_path: Path):
@@ -17,7 +13,7 @@ def test_what_belongs_to_one_step_is_one_row(tmp_path: Path):
     logger.log_metrics({metrics.VAL_NLL: 4.0}, step=10)
     logger.log_metrics({metrics.TRAIN_NLL: 2.0}, step=20)
     logger.finalize("success")
-    rows = read(tmp_path)
+    rows = read_metrics(tmp_path)
     assert [(row["step"], row["train/nll"], row["val/nll"]) for row in rows] == [
         ("10", "3.0", "4.0"),
         ("20", "2.0", ""),
@@ -29,7 +25,7 @@ def test_a_new_metric_becomes_a_column(tmp_path: Path):
     logger.log_metrics({metrics.TRAIN_NLL: 3.0}, step=1)
     logger.log_metrics({"mine": 1.0}, step=2)
     logger.finalize("success")
-    assert [row["mine"] for row in read(tmp_path)] == ["", "1.0"]
+    assert [row["mine"] for row in read_metrics(tmp_path)] == ["", "1.0"]
 
 
 def test_a_resumed_run_goes_on_without_loss_or_doubles(tmp_path: Path):
@@ -41,7 +37,7 @@ def test_a_resumed_run_goes_on_without_loss_or_doubles(tmp_path: Path):
     for step in (20, 30, 40):
         second.log_metrics({metrics.TRAIN_NLL: step + 0.5}, step=step)
     second.finalize("success")
-    assert [(r["step"], r["train/nll"], r["mine"]) for r in read(tmp_path)] == [
+    assert [(r["step"], r["train/nll"], r["mine"]) for r in read_metrics(tmp_path)] == [
         ("10", "10.0", "0.0"),
         ("20", "20.5", ""),
         ("30", "30.5", ""),
