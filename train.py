@@ -6,4 +6,4 @@ from pathlib import Path
 from gpt2_lightning.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(defaults=Path(__file__).parent / "configs" / "default.yaml"))
+    sys.exit(main(Path(__file__).parent / "configs" / "default.yaml"))

@@ -15,7 +15,14 @@ LAYERS = [
     {"inference", "runs"},
     {"cli", "consistency", "option_errors", "__main__"},
 ]
-LEAVES = ["data/packing", "data/sampler", "model/nll", "model/optimizers", "model/architecture", "model/sampling"]
+LEAVES = [
+    "data/packing",
+    "data/sampler",
+    "model/nll",
+    "model/optimizers",
+    "model/architecture",
+    "model/sampling",
+]
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if path.name != "__init__.py")
 
 

@@ -9,7 +9,7 @@ KNOWN = ["trainer.max_steps", "data.block_size", "model.architecture.n_layer"]
     ("message", "arguments", "expected"),
     [
         (
-            'Parser key "trainer.max_steps":\n  Expected a <class \'int\'>. Got value: abc',
+            "Parser key \"trainer.max_steps\":\n  Expected a <class 'int'>. Got value: abc",
             [],
             "--trainer.max_steps: Expected a <class 'int'>. Got value: abc",
         ),

@@ -3,15 +3,14 @@
 import logging
 import os
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
+from transformers.utils.logging import disable_progress_bar
 
 from gpt2_lightning.callbacks.checkpoints import AtomicCheckpointIO, Checkpoints, RunInterrupted
 from gpt2_lightning.callbacks.histograms import Histograms
@@ -106,11 +105,10 @@ class GPT2CLI(LightningCLI):
         print("       make tensorboard")
 
 
-def main(args: Sequence[str] | None = None, defaults: Path | None = None) -> int:
-    """Run the command line; returns the exit code.
+def main(defaults: Path | None = None) -> int:
+    """Run the command line in `sys.argv`; returns the exit code.
 
     Args:
-        args: options; `sys.argv`'s if not given.
         defaults: a configuration that every run starts from.
     """
     _quiet()
@@ -119,7 +117,6 @@ def main(args: Sequence[str] | None = None, defaults: Path | None = None) -> int
         GPT2CLI(
             GPT2Module,
             TextDataModule,
-            args=list(args) if args is not None else None,
             parser_class=Parser,
             parser_kwargs={verb: dict(verb_defaults) for verb in GPT2CLI.subcommands()},
             trainer_defaults={
@@ -144,7 +141,9 @@ def main(args: Sequence[str] | None = None, defaults: Path | None = None) -> int
 
 def _quiet() -> None:
     """Leave out what a user can do nothing about."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    torch.set_float32_matmul_precision("high")
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    disable_progress_bar()  # of transformers, for writing a file
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")  # tokens are read as they are
+    # Lightning 2.6.6 with torch 2.13: remove with the Lightning release that mends it
+    warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\).*")

@@ -57,7 +57,9 @@ def test_a_run_continued_from_its_last_validation_is_the_same(train: Callable[..
     def run(max_steps: int, ckpt_path: Path | None = None) -> list[float]:
         losses = Losses()
         schedule = WarmupSchedule(schedule="constant")
-        train([schedule, losses, Checkpoints()], max_steps=max_steps, val_check_interval=5, ckpt_path=ckpt_path)
+        train(
+            [schedule, losses, Checkpoints()], max_steps=max_steps, val_check_interval=5, ckpt_path=ckpt_path
+        )
         return losses.seen
 
     whole = run(25)

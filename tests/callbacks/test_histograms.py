@@ -35,7 +35,9 @@ def test_gradients_are_those_of_the_step_before_clipping(train: Callable[..., Tr
 
 def test_every_trainable_parameter_has_both(train: Callable[..., Trainer], tmp_path: Path):
     module = tiny_module()
-    train([Histograms(every_n_steps=4)], module=module, logger=TensorBoard(str(tmp_path)), limit_val_batches=0)
+    train(
+        [Histograms(every_n_steps=4)], module=module, logger=TensorBoard(str(tmp_path)), limit_val_batches=0
+    )
     names = {name.removeprefix("model.transformer.") for name, _ in module.named_parameters()}
     found = EventAccumulator(str(tmp_path)).Reload().Tags()["histograms"]
     assert set(found) == {f"{kind}/{name}" for kind in ("gradients", "weights") for name in names}
@@ -55,6 +57,8 @@ def test_training_is_bit_for_bit_the_same_without_them(train: Callable[..., Trai
     weights = []
     for every_n_steps in (0, 1):
         module = tiny_module(dropout=0.2)
-        train([Histograms(every_n_steps)], module=module, logger=TensorBoard(str(tmp_path)), limit_val_batches=0)
+        train(
+            [Histograms(every_n_steps)], module=module, logger=TensorBoard(str(tmp_path)), limit_val_batches=0
+        )
         weights.append([parameter.detach().clone() for parameter in module.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))

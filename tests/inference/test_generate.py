@@ -29,7 +29,9 @@ def output(capsys: pytest.CaptureFixture[str], *options: str) -> str:
 def test_streamed_text_is_what_the_model_writes(run: Path, capsys: pytest.CaptureFixture[str]):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    printed = output(capsys, "--run", str(run), "--prompt", "the cat", "--seed", "3", "--max_new_tokens", "30")
+    printed = output(
+        capsys, "--run", str(run), "--prompt", "the cat", "--seed", "3", "--max_new_tokens", "30"
+    )
     model = AutoModelForCausalLM.from_pretrained(run / "export")
     tokenizer = AutoTokenizer.from_pretrained(run / "export")
     text = continue_text(model, tokenizer, "the cat", Sampling(seed=3, max_new_tokens=30))

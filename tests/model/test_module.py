@@ -48,7 +48,10 @@ def ragged_batches(number: int, vocab_size: int) -> list[dict[str, torch.Tensor]
 
 @pytest.mark.parametrize(("num_batches", "accumulate"), [(4, 4), (4, 2), (3, 2), (3, 1)])
 def test_gradients_are_of_the_mean_over_all_targets_of_the_step(
-    train: Callable[..., Trainer], datamodule: Callable[..., TextDataModule], num_batches: int, accumulate: int
+    train: Callable[..., Trainer],
+    datamodule: Callable[..., TextDataModule],
+    num_batches: int,
+    accumulate: int,
 ):
     """Equal to one big batch, with masks of any length and in a short last window."""
     data = datamodule()
@@ -124,5 +127,3 @@ def test_model_trains_in_training_mode(train: Callable[..., Trainer]):
             assert all(part.training for part in pl_module.modules())
 
     assert train([Modes()]).global_step == 4
-
-

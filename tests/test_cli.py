@@ -1,0 +1,220 @@
+"""The whole command line: what a run leaves, what it refuses, and how it is continued."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from gpt2_lightning.precision import best_precision
+from tests.conftest import ROOT, read_metrics
+from tests.test_configs import TEXT, TOY, main, options, run_folder
+
+
+def fit(tmp_path: Path, *extra: str) -> int:
+    return main(*options(tmp_path), *TEXT, *TOY, *extra)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of 8 steps."""
+    tmp_path = tmp_path_factory.mktemp("finished")
+    extra = ["--trainer.max_steps=8", "--trainer.val_check_interval=4", "--trainer.log_every_n_steps=2"]
+    assert fit(tmp_path, *extra, "--trainer.precision=32-true") == 0
+    return run_folder(tmp_path)
+
+
+def test_a_run_leaves_the_whole_folder(finished: Path):
+    names = {path.name for path in finished.iterdir()}
+    events = {name for name in names if name.startswith("events.out.tfevents")}
+    assert len(events) == 1
+    assert names - events == {
+        "config.yaml",
+        "environment.json",
+        "metrics.csv",
+        "samples.jsonl",
+        "checkpoints",
+        "export",
+        "summary.json",
+    }
+    assert {path.name for path in (finished / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+
+
+def test_summary_holds_numbers_that_can_be_checked(finished: Path):
+    summary = json.loads((finished / "summary.json").read_text())
+    assert summary["experiment"] == "pretrain_tiny"
+    assert summary["run"] == finished.name
+    assert summary["status"] == "finished"
+    assert (summary["steps"], summary["tokens"], summary["seed"]) == (8, 8 * 2 * 16, 0)
+    assert summary["parameters_total"] == summary["parameters_trainable"] == 12 * 64 + 13 * 8 + 316 * 8 + 16
+    assert summary["val_perplexity"] == pytest.approx(math.exp(summary["val_nll"]))
+    assert summary["xz_bits_per_byte"] > 2
+    assert (finished / summary["best_checkpoint"]).exists()
+    assert (finished / summary["export"]).is_dir()
+    for name in ("epochs", "train_seconds", "tokens_per_second", "peak_memory_bytes", "val_bits_per_byte"):
+        assert summary[name] > 0
+
+
+def test_metrics_are_by_optimizer_step_and_the_same_in_tensorboard(finished: Path):
+    rows = read_metrics(finished)
+    assert [int(row["step"]) for row in rows] == [2, 4, 6, 8]
+    assert [bool(row["val/nll"]) for row in rows] == [False, True, False, True]
+    events = EventAccumulator(str(finished)).Reload()
+    for name in ("train/nll", "train/grad_norm", "train/learning_rate", "val/nll", "val/bits_per_byte"):
+        recorded = [(event.step, event.value) for event in events.Scalars(name)]
+        assert recorded == [
+            (int(r["step"]), pytest.approx(float(r[name]), rel=1e-6)) for r in rows if r[name]
+        ]
+
+
+def test_the_export_is_the_best_model_and_plain_transformers_loads_it(finished: Path):
+    code = f"""
+import json, torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+model = AutoModelForCausalLM.from_pretrained({str(finished / "export")!r})
+tokenizer = AutoTokenizer.from_pretrained({str(finished / "export")!r})
+text = "人工智能 and bread"
+ids = tokenizer(text, return_tensors="pt")["input_ids"]
+assert tokenizer.decode(ids[0]) == text, tokenizer.decode(ids[0])
+print(json.dumps(dict(vocabulary=len(tokenizer), context=model.config.n_positions, logits=model(ids).logits.sum().item())))
+"""
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    loaded = json.loads(printed.splitlines()[-1])
+    best = torch.load(finished / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    assert (loaded["vocabulary"], loaded["context"]) == (300, 16)
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(finished / "export")
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, best[f"model.{name}"])
+    ids = AutoTokenizer.from_pretrained(finished / "export")("人工智能 and bread", return_tensors="pt")
+    assert model(ids["input_ids"]).logits.sum().item() == pytest.approx(loaded["logits"], rel=1e-4)
+
+
+def test_the_table_and_the_next_commands_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert fit(tmp_path) == 0
+    out = capsys.readouterr().out
+    for text in ("steps", "tokens/s", "validation NLL", "perplexity", "bits per byte", "xz -9e on the same"):
+        assert text in out
+    assert f'make sample RUN={run_folder(tmp_path)} PROMPT="' in out
+    assert "make tensorboard" in out
+
+
+def test_a_resumed_run_ends_as_the_whole_one(finished: Path, tmp_path: Path):
+    """8 steps at once, against 4 steps and then 4 more in the same folder."""
+    schedule = ["--warmup.schedule=constant", "--warmup.warmup_steps=0", "--trainer.val_check_interval=4"]
+    common = [*schedule, "--trainer.log_every_n_steps=2", "--trainer.precision=32-true"]
+    assert fit(tmp_path / "whole", "--trainer.max_steps=8", *common) == 0
+    assert fit(tmp_path / "parts", "--trainer.max_steps=4", *common) == 0
+    folder, whole = run_folder(tmp_path / "parts"), run_folder(tmp_path / "whole")
+    resume = [f"--config={folder}/config.yaml", f"--ckpt_path={folder}/checkpoints/last.ckpt"]
+    assert main("fit", *resume, "--trainer.max_steps=8") == 0
+    assert run_folder(tmp_path / "parts") == folder
+    numbers = [
+        [(row["step"], row["train/nll"], row["val/nll"]) for row in read_metrics(run)]
+        for run in (folder, whole)
+    ]
+    assert numbers[0] == numbers[1]
+    states = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (folder, whole)]
+    for name, value in states[0]["state_dict"].items():
+        assert torch.equal(value, states[1]["state_dict"][name])
+    summaries = [json.loads((run / "summary.json").read_text()) for run in (folder, whole)]
+    assert summaries[0]["tokens"] == summaries[1]["tokens"]
+
+
+def test_config_repeats_the_run(finished: Path, tmp_path: Path):
+    logs = ["--logs", str(tmp_path / "logs"), "--experiment", "again"]
+    assert main("fit", "--config", str(finished / "config.yaml"), *logs) == 0
+    first, second = read_metrics(finished), read_metrics(run_folder(tmp_path))
+    assert [row["train/nll"] for row in first] == [row["train/nll"] for row in second]
+    config = yaml.safe_load((finished / "config.yaml").read_text())
+    assert config["trainer"]["precision"] == "32-true"
+    assert config["model"]["optimizer"]["class_path"].endswith("MuonAdamW")
+
+
+def test_precision_left_open_is_what_the_machine_does_natively(tmp_path: Path):
+    assert fit(tmp_path) == 0
+    config = yaml.safe_load((run_folder(tmp_path) / "config.yaml").read_text())
+    assert config["trainer"]["precision"] == best_precision("cpu")
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--trainer.max_step=3"], "--trainer.max_step: no such option; did you mean --trainer.max_steps?"),
+        (["--trainer.max_steps=abc"], "--trainer.max_steps: Expected a <class 'int'>. Got value: abc"),
+        (["--model.architecture.n_layer=0"], "--model.architecture.n_layer: 0 is out of range"),
+        (["--model.architecture.n_head=3"], "n_head 3 does not divide --model.architecture.n_embd 8"),
+        (["--data.block_size=64"], "--data.block_size 64 is longer than --model.architecture.n_positions 16"),
+        (["--warmup.warmup_steps=9"], "--warmup.warmup_steps 9 is not shorter than the run"),
+        (["--trainer.max_steps=-1"], "give --trainer.max_steps or --trainer.max_epochs"),
+        (["--seed_everything=true"], "--seed_everything True: give a whole number"),
+        (["--experiment=../up"], "--experiment '../up'"),
+        (["--data.corpus.source.paths=['nowhere']"], "--data.corpus.source.paths 'nowhere'"),
+        (["--data.corpus.validation_fraction=1e-9"], "validation split is empty"),
+        (["--model.optimizer=Adamm"], "--model.optimizer"),
+        (["--config=nowhere.yaml"], "File does not exist"),
+    ],
+)
+def test_mistakes_are_found_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], extra: list[str], message: str
+):
+    with pytest.raises(SystemExit) as stop:
+        fit(tmp_path, *extra)
+    assert stop.value.code == 2
+    captured = capsys.readouterr()
+    (line,) = captured.err.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+    assert not list(tmp_path.glob("logs/*/*/checkpoints"))
+
+
+@pytest.mark.parametrize("option", ["--logs", "--data.folder"])
+def test_folders_that_cannot_be_written_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as stop:
+        fit(tmp_path, f"{option}={tmp_path / 'file' / 'below'}")
+    assert stop.value.code == 2
+    assert f"error: {option} " in capsys.readouterr().err
+
+
+def test_ctrl_c_keeps_the_last_step_and_says_how_to_continue(tmp_path: Path):
+    command = [sys.executable, str(ROOT / "train.py"), *options(tmp_path), *TEXT, *TOY]
+    command += ["--trainer.max_steps=1000000", "--trainer.val_check_interval=1000000"]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    wait_for(lambda: any(tmp_path.glob("logs/*/*/samples.jsonl")))
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    folder = run_folder(tmp_path)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert process.returncode == 130, err
+    assert f"make resume RUN={folder}" in out
+    assert "Traceback" not in out + err
+    assert summary["status"] == "interrupted"
+    assert (
+        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == summary["steps"]
+    )
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the run did not get that far"
+        time.sleep(0.1)
