@@ -20,10 +20,8 @@ ASSETS = Path(__file__).parent / "assets"
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """These models are too small to share: a second thread costs more than it brings."""
-    torch.set_num_threads(1)
+def pytest_configure() -> None:
+    torch.set_num_threads(1)  # these models are too small to share: a second thread costs more than it brings
 
 
 @pytest.fixture(scope="session")

@@ -82,10 +82,11 @@ import json, torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 model = AutoModelForCausalLM.from_pretrained({str(finished / "export")!r})
 tokenizer = AutoTokenizer.from_pretrained({str(finished / "export")!r})
-text = "人工智能 and bread"
+text = "bread 人"
 ids = tokenizer(text, return_tensors="pt")["input_ids"]
 assert tokenizer.decode(ids[0]) == text, tokenizer.decode(ids[0])
-print(json.dumps(dict(vocabulary=len(tokenizer), context=model.config.n_positions, logits=model(ids).logits.sum().item())))
+logits = model(ids).logits.sum().item()
+print(json.dumps(dict(vocabulary=len(tokenizer), context=model.config.n_positions, logits=logits)))
 """
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     loaded = json.loads(printed.splitlines()[-1])
@@ -96,7 +97,7 @@ print(json.dumps(dict(vocabulary=len(tokenizer), context=model.config.n_position
     model = AutoModelForCausalLM.from_pretrained(finished / "export")
     for name, value in model.state_dict().items():
         assert torch.equal(value, best[f"model.{name}"])
-    ids = AutoTokenizer.from_pretrained(finished / "export")("人工智能 and bread", return_tensors="pt")
+    ids = AutoTokenizer.from_pretrained(finished / "export")("bread 人", return_tensors="pt")
     assert model(ids["input_ids"]).logits.sum().item() == pytest.approx(loaded["logits"], rel=1e-4)
 
 

@@ -18,6 +18,9 @@ _RESTRICTION = re.compile(r"Not of type \w+: (?P<value>.*) does not conform to r
 class Parser(LightningArgumentParser):
     """LightningCLI's parser with errors of one message instead of the whole usage, and exit code 2."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)  # a mistyped name is a mistake, not a prefix
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         known = [key for parser in (self, *_subparsers(self)) for key in parser.get_defaults().keys()]  # noqa: SIM118  (a Namespace)
         fail(explain(message, known, sys.argv[1:]))

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def test_bounded_and_continuous(total_steps: int, warmup_steps: int, min_lr_rati
     assert all(0 < rate <= 1 for rate in rates[: warmup_steps + 1])
     assert all(min_lr_ratio - 1e-9 <= rate <= 1 for rate in rates[warmup_steps:])
     largest = max(1 / max(1, warmup_steps), 2 / (total_steps - warmup_steps))
-    assert all(abs(a - b) <= largest + 1e-9 for a, b in zip(rates, rates[1:], strict=False))
+    assert all(abs(a - b) <= largest + 1e-9 for a, b in pairwise(rates))
 
 
 class Rates(Callback):

@@ -66,5 +66,5 @@ def test_another_corpus_or_seed_is_refused_on_resume(
 
 
 def test_corpus_shorter_than_a_block_is_refused(datamodule: Callable[..., TextDataModule]):
-    with pytest.raises(InputError, match="--data.block_size 100000"):
+    with pytest.raises(InputError, match=r"--data.block_size 100000"):
         ready(datamodule(block_size=100_000))

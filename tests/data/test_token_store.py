@@ -100,7 +100,7 @@ def test_empty_split_is_refused(tmp_path: Path):
 
 def test_root_that_cannot_be_written_is_named(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="--data.folder"):
+    with pytest.raises(InputError, match=r"--data.folder"):
         build(tmp_path / "file" / "stores")
 
 
