@@ -148,6 +148,36 @@ def test_precision_left_open_is_what_the_machine_does_natively(tmp_path: Path):
     assert config["trainer"]["precision"] == best_precision("cpu")
 
 
+def test_a_finished_run_that_is_resumed_stays_as_it_is(finished: Path, capsys: pytest.CaptureFixture[str]):
+    before = json.loads((finished / "summary.json").read_text())
+    resume = [f"--config={finished}/config.yaml", f"--ckpt_path={finished}/checkpoints/last.ckpt"]
+    assert main("fit", *resume) == 0
+    after = json.loads((finished / "summary.json").read_text())
+    for name in ("status", "steps", "tokens", "val_nll", "best_step", "export"):
+        assert after[name] == before[name]
+    assert after["train_seconds"] <= before["train_seconds"]
+
+
+def test_validate_repeats_the_summarys_numbers(finished: Path, capsys: pytest.CaptureFixture[str]):
+    best = f"--ckpt_path={finished}/checkpoints/best.ckpt"
+    assert main("validate", f"--config={finished}/config.yaml", best) == 0
+    nll = json.loads((finished / "summary.json").read_text())["val_nll"]
+    assert f"validation nll {nll:.4f}, perplexity {math.exp(nll):.2f}, bits" in capsys.readouterr().out
+
+
+def test_a_run_without_validation_exports_its_last_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert fit(tmp_path, "--trainer.limit_val_batches=0", "--trainer.max_steps=3") == 0
+    folder = run_folder(tmp_path)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["steps"], summary["val_nll"], summary["best_checkpoint"]) == (3, None, None)
+    assert (folder / "export" / "model.safetensors").exists()
+    assert "perplexity" not in capsys.readouterr().out
+
+
+def test_fast_dev_run_is_one_batch_of_everything(tmp_path: Path):
+    assert fit(tmp_path, "--trainer.fast_dev_run=true") == 0
+
+
 @pytest.mark.parametrize(
     ("extra", "message"),
     [

@@ -33,7 +33,12 @@ _RUN_FOLDER = "GPT2_LIGHTNING_RUN_FOLDER"  # tells the processes that Lightning 
 
 
 class GPT2CLI(LightningCLI):
-    """`fit`, `validate`, `test` and `predict`, as users of Lightning know them."""
+    """`fit` and `validate`, as users of Lightning know them."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        verbs = LightningCLI.subcommands()
+        return {verb: verbs[verb] for verb in ("fit", "validate")}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
@@ -92,16 +97,12 @@ class GPT2CLI(LightningCLI):
         )
 
     def after_fit(self) -> None:
-        """Export the best model, write the summary, and show both."""
-        if not self.trainer.is_global_zero:
+        """Export the best model (the last, if none was validated), write the summary, and show it."""
+        if not self.trainer.is_global_zero or self.trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
             return
-        folder = Path(self.trainer.default_root_dir)
-        export(
-            find(self.trainer, Checkpoints).best,
-            self.model.architecture,
-            self.datamodule.tokenizer,
-            folder / "export",
-        )
+        folder, checkpoints = Path(self.trainer.default_root_dir), find(self.trainer, Checkpoints)
+        checkpoint = checkpoints.best if checkpoints.best.exists() else checkpoints.last
+        export(checkpoint, self.model.architecture, self.datamodule.tokenizer, folder / "export")
         summary = find(self.trainer, RunRecord).write_summary(self.trainer, "finished")
         print(f"\n{folder}\n{table(summary)}\n")
         print(f'Next:  make sample RUN={folder} PROMPT="The with statement"')
@@ -133,7 +134,10 @@ def main(defaults: Path | None = None) -> int:
         )
     except InputError as error:
         fail(str(error))
-    except (RunInterrupted, KeyboardInterrupt):
+    except RunInterrupted:
+        return 130
+    except KeyboardInterrupt:
+        print("\nstopped before training began")
         return 130
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into exit code 1

@@ -48,7 +48,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class Checkpoints(Checkpoint):
     """Keeps `checkpoints/last.ckpt` and `checkpoints/best.ckpt` in the run's folder.
 
-    `last` is written after every validation, every `every_n_steps` optimizer steps and on Ctrl-C;
+    `last` is written after every validation, every `every_n_steps` optimizer steps, on Ctrl-C and at the end;
     `best` after a validation whose `val/nll` is below every earlier one, so it never worsens. Both
     hold the random state, so that a resumed run draws what the uninterrupted one would have drawn.
 
@@ -114,6 +114,8 @@ class Checkpoints(Checkpoint):
             trainer.save_checkpoint(self.last)
         if trainer.global_step >= self._total_steps:
             trainer.should_stop = True  # the run is over; said this way, Lightning validates once more
+            if not trainer.enable_validation:
+                trainer.save_checkpoint(self.last)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:

@@ -24,9 +24,9 @@ class Histograms(Callback):
         self.every_n_steps = every_n_steps
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.every_n_steps and not can_show_media(trainer):
+        wanted = self.every_n_steps and not trainer.fast_dev_run  # pyright: ignore[reportAttributeAccessIssue]
+        if wanted and not can_show_media(trainer):
             rank_zero_warn("histograms are off: neither TensorBoard nor W&B is among the loggers")
-            self.every_n_steps = 0
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         step = trainer.global_step + 1

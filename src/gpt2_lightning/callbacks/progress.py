@@ -78,11 +78,12 @@ class Progress(ProgressBar):
         return ", ".join(parts)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+        if trainer.sanity_checking:
             return
         values = trainer.callback_metrics
+        step = f"step {trainer.global_step}: " if trainer.state.fn == TrainerFn.FITTING else ""
         self.print(
-            f"step {trainer.global_step}: validation nll {values[metrics.VAL_NLL]:.4f}, "
+            f"{step}validation nll {values[metrics.VAL_NLL]:.4f}, "
             f"perplexity {values[metrics.VAL_PERPLEXITY]:.2f}, "
             f"bits per byte {values[metrics.VAL_BITS_PER_BYTE]:.4f}"
         )

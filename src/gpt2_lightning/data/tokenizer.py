@@ -27,6 +27,10 @@ class TokenizerRecipe(ABC):
         """What decides the tokenizer besides the text, as plain JSON."""
         return {"kind": type(self).__name__, **vars(self)}
 
+    def __repr__(self) -> str:
+        """The recipe as it is called, which is what `--help` shows as the default."""
+        return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in vars(self).items())})"
+
 
 class ByteLevelBPE(TokenizerRecipe):
     """GPT-2's tokenization with its own vocabulary: byte-level BPE trained on the training split.

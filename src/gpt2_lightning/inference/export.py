@@ -24,6 +24,8 @@ def export(
     model = build(architecture, len(tokenizer), end_of_text_id(tokenizer))
     model.load_state_dict({name.removeprefix("model."): value for name, value in state.items()})
     model.config.use_cache = True
+    # transformers' pipeline adds 256 tokens by default, past a short context's end
+    model.generation_config.max_new_tokens = architecture.n_positions // 2
     model.eval().save_pretrained(folder)
     tokenizer.model_max_length = architecture.n_positions
     tokenizer.save_pretrained(folder)

@@ -22,6 +22,7 @@ class RunRecord(SaveConfigCallback):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._earlier_seconds = 0.0
+        self._started: float | None = None
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         folder = Path(trainer.default_root_dir)
@@ -35,11 +36,11 @@ class RunRecord(SaveConfigCallback):
         self.write_summary(trainer, "running")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if hasattr(self, "_started"):
+        if self._started is not None:
             self.write_summary(trainer, "running")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if not hasattr(self, "_started"):
+        if self._started is None:
             return
         stopped = isinstance(exception, RunInterrupted | KeyboardInterrupt)
         self.write_summary(trainer, "interrupted" if stopped else "failed")
@@ -59,7 +60,8 @@ class RunRecord(SaveConfigCallback):
         return summary
 
     def _train_seconds(self) -> float:
-        return self._earlier_seconds + time.perf_counter() - self._started
+        """Of this run, interruptions left out; a finished run that is resumed does not train again."""
+        return self._earlier_seconds + (time.perf_counter() - self._started if self._started else 0.0)
 
     def state_dict(self) -> dict[str, Any]:
         return {"train_seconds": self._train_seconds()}

@@ -65,17 +65,20 @@ def _relative(path: Path, folder: Path) -> str | None:
 
 
 def table(summary: dict[str, Any]) -> str:
-    """The numbers of a finished run, one a line."""
-    xz = summary["xz_bits_per_byte"]
+    """The numbers of a finished run, one a line; those of the validation if there was one."""
     rows = {
         "steps": f"{summary['steps']:,}",
         "tokens": f"{summary['tokens']:,} ({summary['epochs']:.2f} epochs)",
         "time": format_seconds(summary["train_seconds"]),
         "tokens/s": f"{summary['tokens_per_second']:,.0f}",
-        "validation NLL": f"{summary['val_nll']:.4f} nats per token (step {summary['best_step']:,})",
-        "perplexity": f"{summary['val_perplexity']:.2f}",
-        "bits per byte": f"{summary['val_bits_per_byte']:.4f}",
-        "xz -9e on the same text": "not measured (too long)" if xz is None else f"{xz:.4f} bits per byte",
     }
+    if summary["val_nll"] is not None:
+        xz = summary["xz_bits_per_byte"]
+        rows |= {
+            "validation NLL": f"{summary['val_nll']:.4f} nats per token (step {summary['best_step']:,})",
+            "perplexity": f"{summary['val_perplexity']:.2f}",
+            "bits per byte": f"{summary['val_bits_per_byte']:.4f}",
+            "xz -9e on the same text": "not measured (too long)" if xz is None else f"{xz:.4f} bits per byte",
+        }
     width = max(map(len, rows))
     return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows.items())

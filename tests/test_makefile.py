@@ -1,0 +1,95 @@
+"""The make targets, as a person types them, in the environment that runs the tests."""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.test_configs import TEXT, TOY, options, run_folder
+
+
+def make(*arguments: str, cwd: Path = ROOT, **variables: str) -> subprocess.CompletedProcess[str]:
+    """`make VENV= ...`: with the active environment's Python."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    environment |= {"PATH": path, "OMP_NUM_THREADS": "1"} | variables
+    return subprocess.run(["make", *arguments], cwd=cwd, capture_output=True, text=True, env=environment)
+
+
+def test_train_then_sample_then_plain_transformers(tmp_path: Path):
+    arguments = shlex.join([*options(tmp_path)[2:], *TEXT, *TOY, "--model.architecture.n_positions=64"])
+    trained = make("VENV=", "train", f"ARGS={arguments}")
+    assert trained.returncode == 0, trained.stderr
+    assert trained.stderr == ""
+    folder = run_folder(tmp_path)
+    assert json.loads((folder / "summary.json").read_text())["status"] == "finished"
+    sampled = make("VENV=", "sample", f"RUN={folder}", "PROMPT=Bread needs")
+    assert sampled.returncode == 0, sampled.stderr
+    assert sampled.stdout.startswith(f"[{folder}/export]\nBread needs")
+    load = f"import transformers as t; f = {str(folder / 'export')!r}; t.pipeline('text-generation', f)('A')"
+    subprocess.run([sys.executable, "-c", load], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("variable", "existing"),
+    [("EXPERIMENT", "pretrain_tiny"), ("MODEL", "large medium small tiny xl"), ("DATA", "python_docs text")],
+)
+def test_an_unknown_name_lists_those_that_exist(variable: str, existing: str):
+    result = make("VENV=", "train", f"{variable}=nonsense")
+    assert result.returncode == 2
+    assert f"{variable}=nonsense is unknown; there are: {existing}" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_resume_asks_for_the_run():
+    result = make("VENV=", "resume")
+    assert result.returncode == 2
+    assert "give the run to continue: make resume RUN=logs/<experiment>/<run>" in result.stderr
+
+
+def test_help_lists_every_target():
+    targets = {
+        line.split(":")[0]
+        for line in (ROOT / "Makefile").read_text().splitlines()
+        if ": " in line and " ## " in line
+    }
+    shown = {line.split()[1] for line in make("help").stdout.splitlines() if line.startswith("  make ")}
+    assert shown == targets
+    assert {"train", "resume", "sample", "tensorboard", "test", "check", "clean"} <= shown
+
+
+def test_a_failed_installation_leaves_nothing_half_made(tmp_path: Path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "pyproject.toml").write_text("")
+    (tmp_path / "requirements.lock").write_text("no-such-package==1.0\n")
+    result = make("test", cwd=tmp_path, PIP_NO_INDEX="1")
+    assert result.returncode == 2
+    assert "Installing the packages of requirements.lock into .venv" in result.stdout
+    assert "no-such-package" in result.stdout
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_a_folder_that_is_no_environment_is_not_overwritten(tmp_path: Path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    result = make("test", f"VENV={tmp_path / 'mine'}")
+    assert result.returncode == 2
+    assert "is no virtual environment" in result.stdout
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+def test_clean_asks_first(tmp_path: Path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for folder in ("logs", "data"):
+        (tmp_path / folder / "run").mkdir(parents=True)
+        (tmp_path / folder / "README.md").write_text("")
+    for answer, left in (("n", True), ("y", False)):
+        subprocess.run(["make", "clean"], cwd=tmp_path, input=f"{answer}\n", text=True, capture_output=True)
+        assert (tmp_path / "logs" / "run").exists() == (tmp_path / "data" / "run").exists() == left
+    assert (tmp_path / "logs" / "README.md").exists()
