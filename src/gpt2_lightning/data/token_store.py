@@ -128,6 +128,7 @@ def open_or_build(root: Path, corpus: Corpus) -> TokenStore:
                 except (OSError, ValueError, TypeError, KeyError) as error:
                     print(f"{folder} is damaged ({error}): building it again")
                     shutil.rmtree(folder)
+            print(f"Reading and tokenizing {corpus.name} into {folder}, once ...", flush=True)
             _build(folder, key, corpus)
             return TokenStore.open(folder)
     except OSError as error:

@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 
 from gpt2_lightning.callbacks.checkpoints import Checkpoints, RunInterrupted
+from gpt2_lightning.data.datamodule import datamodule_of
 from gpt2_lightning.runs import folder as run_folder
 from gpt2_lightning.runs.summary import find, summarize
 
@@ -33,7 +34,14 @@ class RunRecord(SaveConfigCallback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = time.perf_counter()
-        self.write_summary(trainer, "running")
+        summary = self.write_summary(trainer, "running")
+        if trainer.is_global_zero:
+            tokens = datamodule_of(trainer).store.splits["train"].tokens
+            print(
+                f"{trainer.default_root_dir}: GPT-2 of {summary['parameters_total']:,} parameters, "
+                f"{tokens:,} training tokens, {trainer.precision} on {pl_module.device.type}",
+                flush=True,
+            )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._started is not None:
