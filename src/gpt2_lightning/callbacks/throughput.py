@@ -101,8 +101,8 @@ def _peak_flops(device: torch.device, precision: str) -> float | None:
     return None
 
 
-def _measured_flops(dtype: torch.dtype, size: int = 1024, tries: int = 5) -> float:
-    """The best of a few square matrix products on the CPU; takes some tens of milliseconds."""
+def _measured_flops(dtype: torch.dtype, size: int = 2048, tries: int = 5) -> float:
+    """The best of a few square matrix products on the CPU; takes some tenths of a second."""
     matrix = torch.ones(size, size, dtype=dtype)
     best = float("inf")
     for _ in range(tries):
