@@ -194,6 +194,7 @@ def test_fast_dev_run_is_one_batch_of_everything(tmp_path: Path):
         (["--data.corpus.validation_fraction=1e-9"], "validation split is empty"),
         (["--model.optimizer=Adamm"], "--model.optimizer"),
         (["--config=nowhere.yaml"], "File does not exist"),
+        (["--ckpt_path=nowhere.ckpt"], "--ckpt_path 'nowhere.ckpt': no such file"),
     ],
 )
 def test_mistakes_are_found_before_training(

@@ -21,6 +21,10 @@ def check(config: Namespace) -> None:
         raise InputError(f"--seed_everything {config.seed_everything}: give a whole number, such as 0")
     _check_model(config.model.architecture, config.data.block_size)
     _check_length(config)
+    if config.ckpt_path and not Path(config.ckpt_path).is_file():
+        raise InputError(
+            f"--ckpt_path {str(config.ckpt_path)!r}: no such file; runs keep theirs in checkpoints/"
+        )
     _check_writable(Path(config.data.folder), "--data.folder")
 
 
