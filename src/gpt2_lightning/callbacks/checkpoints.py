@@ -13,7 +13,6 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities import rank_zero_info
 
 from gpt2_lightning import metrics
 from gpt2_lightning.callbacks.warmup import total_steps
@@ -82,6 +81,7 @@ class Checkpoints(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._total_steps = total_steps(trainer)
+        self._is_global_zero = trainer.is_global_zero
         self._default_handler = signal.signal(signal.SIGINT, self._on_interrupt)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -92,7 +92,8 @@ class Checkpoints(Checkpoint):
         if self._interrupted:
             raise KeyboardInterrupt
         self._interrupted = True
-        rank_zero_info("\nfinishing this optimizer step; Ctrl-C again stops at once")
+        if self._is_global_zero:  # written past Python's buffers, which a signal may find in use
+            os.write(2, b"\nfinishing this optimizer step; Ctrl-C again stops at once\n")
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
