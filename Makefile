@@ -1,7 +1,7 @@
 # Every command of the project. `make help` lists them; docs/ and README.md explain them.
 
 EXPERIMENT ?= pretrain_tiny
-VENV ?= .venv
+VENV = .venv
 PYTHON ?= python3
 TORCH ?= 2.13.0
 PORT ?= 6006
@@ -15,7 +15,7 @@ ENVIRONMENT := $(VENV)/.complete
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help train resume sample tensorboard test format lint types check bench lock clean active-environment
+.PHONY: help known-names train resume sample tensorboard test format lint types check bench lock clean active-environment
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,14 +31,17 @@ RUN_OPTIONS = --config $(call existing,experiment,$(EXPERIMENT),EXPERIMENT) $(ca
   $(call piece,data,DATA,data.corpus) $(call piece,adapter,ADAPTER,model.adapter) $(call piece,logger,LOGGER,trainer.logger)
 given_run = $(or $(RUN),$(error give the run to continue: make $@ RUN=logs/<experiment>/<run>))
 
-train: $(ENVIRONMENT) ## train: EXPERIMENT= MODEL= DATA= LOGGER= name files of configs/, ARGS= is passed on
+known-names: # before the environment is made: a mistyped name is said at once
+	@: $(RUN_OPTIONS)
+
+train: known-names $(ENVIRONMENT) ## train: EXPERIMENT= MODEL= DATA= LOGGER= name files of configs/, ARGS= is passed on
 	@$(PY) train.py fit $(RUN_OPTIONS) $(ARGS)
 
 resume: $(ENVIRONMENT) ## continue a run where it stopped: RUN=logs/<experiment>/<run>
 	@$(PY) train.py fit --config $(given_run)/config.yaml --ckpt_path $(given_run)/checkpoints/last.ckpt $(ARGS)
 
 sample: $(ENVIRONMENT) ## continue a text: PROMPT="..." [RUN=...] [ARGS="--temperature 0.7 --top_k 50 --top_p 0.9 --seed 0"]
-	@$(PY) -m gpt2_lightning sample $(if $(RUN),--run "$(RUN)") --prompt "$$PROMPT" $(ARGS)
+	@$(PY) -m gpt2_lightning sample $(if $(RUN),--run "$(RUN)") --prompt="$$PROMPT" $(ARGS)
 
 export PROMPT
 tensorboard: $(ENVIRONMENT) ## show the curves of all runs on http://127.0.0.1:6006 (PORT=)
@@ -46,7 +49,7 @@ tensorboard: $(ENVIRONMENT) ## show the curves of all runs on http://127.0.0.1:6
 
 # --- Development ----------------------------------------------------------------------------------
 
-test: $(ENVIRONMENT) ## run the tests (ARGS="-m slow" for the long ones)
+test: $(ENVIRONMENT) ## run the tests
 	@$(PY) -m pytest $(ARGS)
 
 format: $(ENVIRONMENT) ## format the code
@@ -80,13 +83,14 @@ clean: ## remove runs and token stores, after asking
 # --- Environment ----------------------------------------------------------------------------------
 
 # A new environment whenever the lock changes; one whose installation did not end is not there.
-$(VENV)/.complete: requirements.lock pyproject.toml
+$(VENV)/.complete: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; name it: make PYTHON=python3.12 ..."; exit 2; }
-	@[ ! -e $(VENV) ] || [ -e $(VENV)/pyvenv.cfg ] || { echo "VENV=$(VENV) is no virtual environment"; exit 2; }
+	@[ ! -e $(VENV) ] || [ -e $(VENV)/.made-here ] || \
+	  { echo "VENV=$(VENV) was not made by this Makefile and is left alone; activate it and say: make VENV= ..."; exit 2; }
 	@echo "Installing the packages of requirements.lock into $(VENV): a few minutes, once ..."
 	@log=$$(mktemp) && trap 'rm -f $$log' EXIT && rm -rf $(VENV) && \
-	{ $(PYTHON) -m venv $(VENV) && \
+	{ $(PYTHON) -m venv $(VENV) && touch $(VENV)/.made-here && \
 	  $(PY) -m pip install --disable-pip-version-check -r requirements.lock && \
 	  $(PY) -m pip install --disable-pip-version-check --no-deps -e . ; } > $$log 2>&1 || \
 	{ tail -n 20 $$log; rm -rf $(VENV); echo "The installation failed; nothing was kept."; exit 2; }

@@ -9,12 +9,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from gpt2_lightning import cli
 from gpt2_lightning.precision import best_precision
 from tests.conftest import ROOT, read_metrics
 from tests.test_configs import TEXT, TOY, main, options, run_folder
@@ -189,6 +191,19 @@ def test_fast_dev_run_is_one_batch_of_everything(tmp_path: Path):
         (["--warmup.warmup_steps=9"], "--warmup.warmup_steps 9 is not shorter than the run"),
         (["--trainer.max_steps=-1"], "give --trainer.max_steps or --trainer.max_epochs"),
         (["--seed_everything=true"], "--seed_everything True: give a whole number"),
+        (["--seed_everything=-1"], "--seed_everything -1: give a whole number"),
+        (
+            ["--model.architecture.activation_function=gelu_nw"],
+            "'gelu_nw' is unknown; did you mean 'gelu_new'?",
+        ),
+        (["--trainer.accumulate_grad_batches=0"], "--trainer.accumulate_grad_batches 0: must be at least 1"),
+        (["--trainer.accumulate_grad_batches=3"], "no multiple of --trainer.accumulate_grad_batches 3"),
+        (
+            ["--trainer.val_check_interval=0.5"],
+            "--trainer.val_check_interval 0.5: counted over the whole run",
+        ),
+        (["--trainer.accelerator=tpu"], "TPU"),
+        (["--samples.prompts=['a long prompt of many words']"], "shorten the prompt by at least"),
         (["--experiment=../up"], "--experiment '../up'"),
         (["--data.corpus.source.paths=['nowhere']"], "--data.corpus.source.paths 'nowhere'"),
         (["--data.corpus.validation_fraction=1e-9"], "validation split is empty"),
@@ -208,6 +223,27 @@ def test_mistakes_are_found_before_training(
     assert line.startswith("error: ")
     assert message in line
     assert not list(tmp_path.glob("logs/*/*/checkpoints"))
+
+
+def test_a_typo_in_the_default_configuration_is_one_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "default.yaml").write_text("trainer:\n  max_step: 3\n")
+    with mock.patch.object(sys, "argv", ["train.py", "fit"]), pytest.raises(SystemExit) as stop:
+        cli.main(tmp_path / "default.yaml")
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "max_step" in line
+
+
+def test_a_resumed_runs_config_says_how_it_was_continued(tmp_path: Path):
+    assert fit(tmp_path, "--trainer.max_steps=2", "--trainer.logger=false") == 0
+    folder = run_folder(tmp_path)
+    resume = [f"--config={folder}/config.yaml", f"--ckpt_path={folder}/checkpoints/last.ckpt"]
+    assert main("fit", *resume, "--trainer.max_steps=4") == 0
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["trainer"]["max_steps"] == 4
+    assert config["ckpt_path"] is None
 
 
 @pytest.mark.parametrize("option", ["--logs", "--data.folder"])
@@ -231,9 +267,12 @@ def test_ctrl_c_keeps_the_last_step_and_says_how_to_continue(tmp_path: Path):
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
-    wait_for(lambda: any(tmp_path.glob("logs/*/*/samples.jsonl")))
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    try:
+        wait_for(lambda: any(tmp_path.glob("logs/*/*/samples.jsonl")) or process.poll() is not None)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     folder = run_folder(tmp_path)
     summary = json.loads((folder / "summary.json").read_text())
     assert process.returncode == 130, err

@@ -41,7 +41,7 @@ def test_train_then_sample_then_plain_transformers(tmp_path: Path):
     [("EXPERIMENT", "pretrain_tiny"), ("MODEL", "large medium small tiny xl"), ("DATA", "python_docs text")],
 )
 def test_an_unknown_name_lists_those_that_exist(variable: str, existing: str):
-    result = make("VENV=", "train", f"{variable}=nonsense")
+    result = make("VENV=nowhere", "train", f"{variable}=nonsense")
     assert result.returncode == 2
     assert f"{variable}=nonsense is unknown; there are: {existing}" in result.stderr
     assert len(result.stderr.splitlines()) == 1
@@ -78,9 +78,10 @@ def test_a_failed_installation_leaves_nothing_half_made(tmp_path: Path):
 def test_a_folder_that_is_no_environment_is_not_overwritten(tmp_path: Path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    (tmp_path / "mine" / "pyvenv.cfg").write_text("")
     result = make("test", f"VENV={tmp_path / 'mine'}")
     assert result.returncode == 2
-    assert "is no virtual environment" in result.stdout
+    assert "was not made by this Makefile and is left alone" in result.stdout
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 
 

@@ -10,6 +10,7 @@ from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from transformers.utils.logging import disable_progress_bar
 
 from gpt2_lightning.callbacks.checkpoints import AtomicCheckpointIO, Checkpoints, RunInterrupted
@@ -48,7 +49,7 @@ class GPT2CLI(LightningCLI):
             help="Name of the folder below `logs` for this run; the last --config's name if not given.",
         )
         parser.add_argument("--logs", type=str, default="logs", help="Folder that holds the runs.")
-        parser.add_lightning_class_args(Throughput, "throughput")  # first: its clock leaves out the others
+        parser.add_lightning_class_args(Throughput, "throughput")  # its clock leaves out those after it
         parser.add_lightning_class_args(WarmupSchedule, "warmup")
         parser.add_lightning_class_args(Histograms, "histograms")
         parser.add_lightning_class_args(SampleGenerator, "samples")
@@ -70,8 +71,9 @@ class GPT2CLI(LightningCLI):
         folder = self._run_folder(config)
         config.experiment = folder.parent.name
         trainer.default_root_dir = str(folder)
-        for logger in trainer.logger or []:
-            logger.init_args.save_dir = str(folder)
+        for logger in _as_list(trainer.logger):
+            if isinstance(logger, Namespace) and "save_dir" in logger.init_args:
+                logger.init_args.save_dir = str(folder)
 
     def _run_folder(self, config: Namespace) -> Path:
         """Where this run writes: the folder of the checkpoint it continues, or a new one."""
@@ -87,13 +89,10 @@ class GPT2CLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         trainer = self._get(self.config_init, "trainer")
         if trainer.enable_progress_bar is not False:
-            trainer.callbacks = [
-                *(trainer.callbacks or []),
-                Progress(self._get(self.config_init, "throughput")),
-            ]
+            progress = Progress(self._get(self.config_init, "throughput"))
+            trainer.callbacks = [*_as_list(trainer.callbacks), progress]
         return super().instantiate_trainer(
-            plugins=[*(trainer.plugins or []), AtomicCheckpointIO()],
-            **kwargs,
+            plugins=[*_as_list(trainer.plugins), AtomicCheckpointIO()], **kwargs
         )
 
     def after_fit(self) -> None:
@@ -107,6 +106,13 @@ class GPT2CLI(LightningCLI):
         print(f"\n{folder}\n{table(summary)}\n")
         print(f'Next:  make sample RUN={folder} PROMPT="The with statement"')
         print("       make tensorboard")
+
+
+def _as_list(option: Any) -> list[Any]:
+    """Lightning takes one value, a list of them, or none."""
+    if option is None or isinstance(option, list):
+        return option or []
+    return [option]
 
 
 def main(defaults: Path | None = None) -> int:
@@ -132,12 +138,12 @@ def main(defaults: Path | None = None) -> int:
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
         )
-    except InputError as error:
-        fail(str(error))
+    except (InputError, MisconfigurationException) as error:
+        fail(" ".join(str(error).split()))
     except RunInterrupted:
         return 130
     except KeyboardInterrupt:
-        print("\nstopped before training began")
+        print("\nstopped")
         return 130
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into exit code 1

@@ -1,9 +1,11 @@
 """Checks across sections of a configuration, before any work is done."""
 
 import tempfile
+from difflib import get_close_matches
 from pathlib import Path
 
 from jsonargparse import Namespace
+from transformers.activations import ACT2FN
 
 from gpt2_lightning.errors import InputError
 
@@ -17,8 +19,8 @@ def check(config: Namespace) -> None:
     Raises:
         InputError: naming the options, their values and the remedy.
     """
-    if isinstance(config.seed_everything, bool):
-        raise InputError(f"--seed_everything {config.seed_everything}: give a whole number, such as 0")
+    if isinstance(config.seed_everything, bool) or config.seed_everything < 0:
+        raise InputError(f"--seed_everything {config.seed_everything}: give a whole number from 0")
     _check_model(config.model.architecture, config.data.block_size)
     _check_length(config)
     if config.ckpt_path and not Path(config.ckpt_path).is_file():
@@ -33,6 +35,12 @@ def _check_model(architecture: Namespace, block_size: int) -> None:
         raise InputError(
             f"--model.architecture.n_head {architecture.n_head} does not divide "
             f"--model.architecture.n_embd {architecture.n_embd}: each head has n_embd / n_head dimensions"
+        )
+    if architecture.activation_function not in ACT2FN:
+        close = get_close_matches(architecture.activation_function, list(ACT2FN), n=1)
+        raise InputError(
+            f"--model.architecture.activation_function {architecture.activation_function!r} is unknown"
+            + (f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(sorted(ACT2FN))}")
         )
     if block_size > architecture.n_positions:
         raise InputError(
@@ -50,10 +58,28 @@ def _check_length(config: Namespace) -> None:
             "the run has no end, which the learning-rate schedule needs: give --trainer.max_steps or "
             "--trainer.max_epochs"
         )
+    _check_accumulation(trainer)
     if warmup_steps is not None and has_steps and warmup_steps >= trainer.max_steps:
         raise InputError(
             f"--warmup.warmup_steps {warmup_steps} is not shorter than the run, --trainer.max_steps "
             f"{trainer.max_steps}: shorten it, or give --warmup.warmup_fraction instead"
+        )
+
+
+def _check_accumulation(trainer: Namespace) -> None:
+    accumulate, interval = trainer.accumulate_grad_batches, trainer.val_check_interval
+    if accumulate < 1:
+        raise InputError(f"--trainer.accumulate_grad_batches {accumulate}: must be at least 1")
+    if isinstance(interval, int) and interval % accumulate:
+        raise InputError(
+            f"--trainer.val_check_interval {interval} (micro-batches) is no multiple of "
+            f"--trainer.accumulate_grad_batches {accumulate}: it would fall inside a step; "
+            f"take {(interval // accumulate + 1) * accumulate}"
+        )
+    if isinstance(interval, float) and interval != 1.0 and trainer.check_val_every_n_epoch is None:
+        raise InputError(
+            f"--trainer.val_check_interval {interval}: counted over the whole run it must be whole "
+            "micro-batches; for a share of an epoch give --trainer.check_val_every_n_epoch 1 too"
         )
 
 

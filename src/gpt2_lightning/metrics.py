@@ -44,4 +44,5 @@ def record(trainer: "Trainer", metrics: Mapping[str, float], step: int | None = 
 
 def is_due(trainer: "Trainer", step: int) -> bool:
     """Whether the metrics of optimizer step `step` are to be recorded."""
-    return step % trainer.log_every_n_steps == 0  # pyright: ignore[reportAttributeAccessIssue]
+    every_n_steps: int = trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
+    return every_n_steps > 0 and step % every_n_steps == 0

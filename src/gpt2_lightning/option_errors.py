@@ -22,8 +22,7 @@ class Parser(LightningArgumentParser):
         super().__init__(*args, allow_abbrev=False, **kwargs)  # a mistyped name is a mistake, not a prefix
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        known = [key for parser in (self, *_subparsers(self)) for key in parser.get_defaults().keys()]  # noqa: SIM118  (a Namespace)
-        fail(explain(message, known, sys.argv[1:]))
+        fail(explain(message, _known_options(self), sys.argv[1:]))
 
 
 def fail(message: str) -> NoReturn:
@@ -62,7 +61,11 @@ def _whole_name(key: str, arguments: list[str]) -> str:
     return key
 
 
-def _subparsers(parser: Any) -> list[Any]:
-    return [
+def _known_options(parser: Any) -> list[str]:
+    """Names of the options of a parser and of its verbs; a broken default configuration is left out."""
+    verbs = [
         p for action in parser._actions if isinstance(action.choices, dict) for p in action.choices.values()
     ]
+    for each in (parser, *verbs):
+        each.default_config_files = []
+    return [key for each in (parser, *verbs) for key in each.get_defaults().keys()]  # noqa: SIM118  (a Namespace)

@@ -30,11 +30,11 @@ class Losses(Callback):
         self.seen.append((outputs["nll"] / outputs["num_targets"]).item())
 
 
-@pytest.mark.parametrize("interrupt_at", [0, 7, 17, 40])
+@pytest.mark.parametrize("interrupt_at", [0, 7, 17, 19, 40])
 def test_an_interrupted_run_continues_bit_for_bit(
     train: Callable[..., Trainer], tmp_path: Path, interrupt_at: int
 ):
-    """With dropout and accumulation; within an epoch of 17 micro-batches, at its end, in a later one."""
+    """With dropout and accumulation; within an epoch of 16 micro-batches, at its start, where validation is due, later."""
 
     def run(losses: Losses, ckpt_path: Path | None = None):
         module = tiny_module(dropout=0.2, optimizer=MuonAdamW)
@@ -83,10 +83,27 @@ def test_best_is_of_the_lowest_validation_and_never_worsens(train: Callable[...,
 
 
 def test_last_step_is_validated_and_saved_wherever_the_interval_falls(train: Callable[..., Trainer]):
-    checkpoints = Checkpoints()
-    train([checkpoints], max_steps=7, val_check_interval=5)
+    class Validated(Callback):
+        steps: list[int] = []
+
+        def on_validation_end(self, trainer, pl_module):
+            self.steps.append(trainer.global_step)
+
+    checkpoints, validated = Checkpoints(), Validated()
+    train([checkpoints, validated], max_steps=7, val_check_interval=5)
+    assert validated.steps == [5, 7]
     assert torch.load(checkpoints.last, weights_only=True)["global_step"] == 7
-    assert checkpoints.best_step in {5, 7}
+
+
+def test_a_run_without_validation_continues_from_its_end(train: Callable[..., Trainer], tmp_path: Path):
+    def run(max_steps: int, ckpt_path: Path | None = None) -> list[float]:
+        losses = Losses()
+        settings = {"max_steps": max_steps, "limit_val_batches": 0, "accumulate_grad_batches": 2}
+        train([losses, Checkpoints()], ckpt_path=ckpt_path, **settings)
+        return losses.seen
+
+    whole = run(12)
+    assert run(5) + run(12, tmp_path / "checkpoints" / "last.ckpt") == whole
 
 
 def test_checkpoints_between_validations(train: Callable[..., Trainer], tmp_path: Path):
@@ -111,7 +128,7 @@ def test_random_state_comes_back(train: Callable[..., Trainer]):
     expected = draw()
     draw()
     checkpoints.load_state_dict(state)
-    checkpoints.on_train_batch_start(None, None, None, 0)  # pyright: ignore[reportArgumentType]
+    checkpoints.on_train_batch_start(Trainer(logger=False, accelerator="cpu"), tiny_module(), None, 0)
     assert draw() == expected
 
 

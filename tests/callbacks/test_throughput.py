@@ -2,7 +2,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from lightning.pytorch import Callback, Trainer
 
 from gpt2_lightning.callbacks.throughput import Throughput
@@ -57,4 +56,4 @@ def test_time_left_from_the_wall_clock(train: Callable[..., Trainer]):
     throughput, left = Throughput(), Left()
     train([throughput, left, Slow()], max_steps=5, limit_val_batches=0)
     assert left.seen[-1] == 0
-    assert left.seen[3] == pytest.approx(0.1, abs=0.09)
+    assert left.seen[0] > left.seen[3] > 0.05

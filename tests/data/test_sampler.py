@@ -44,3 +44,10 @@ def test_ranks_share_each_global_batch():
     alone = all_batches(RowOrder(30, micro_batch_size=4), 2)
     first, second = (all_batches(RowOrder(30, micro_batch_size=2, num_ranks=2), 2, rank) for rank in (0, 1))
     assert alone == [a + b for a, b in zip(first, second, strict=True)]
+
+
+@given(st.integers(1, 60), st.integers(1, 4), st.integers(1, 5))
+def test_an_epoch_is_whole_optimizer_steps(num_rows: int, micro_batch_size: int, batches_per_step: int):
+    order = RowOrder(num_rows, micro_batch_size, batches_per_step=batches_per_step)
+    assert order.batches_per_epoch % batches_per_step == 0
+    assert order.batches_per_epoch * micro_batch_size <= max(num_rows, micro_batch_size * batches_per_step)

@@ -1,15 +1,16 @@
 import hashlib
-import json
 import multiprocessing
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
 
 from gpt2_lightning.data.corpus import Corpus
 from gpt2_lightning.data.sources import TextFiles
 from gpt2_lightning.data.token_store import TokenStore, open_or_build
-from gpt2_lightning.data.tokenizer import ByteLevelBPE
+from gpt2_lightning.data.tokenizer import ByteLevelBPE, TokenizerRecipe
 from gpt2_lightning.errors import InputError
 from tests.conftest import ASSETS
 
@@ -78,11 +79,35 @@ def test_damaged_store_is_built_again(tmp_path: Path):
     assert (build(tmp_path).folder / "train.bin").read_bytes() == data
 
 
-def test_vocabulary_past_16_bits_is_stored_in_32(tmp_path: Path):
-    store = build(tmp_path)
-    assert store.dtype == "<u2"
-    manifest = json.loads((store.folder / "manifest.json").read_text())
-    assert manifest["splits"]["train"]["tokens"] * 2 == (store.folder / "train.bin").stat().st_size
+def test_end_of_text_written_in_a_document_is_text(tmp_path: Path):
+    (tmp_path / "corpus").mkdir()
+    for number in range(20):
+        (tmp_path / "corpus" / f"{number}.txt").write_text(f"{number}: the token <|endoftext|> is text here")
+    store = build(tmp_path / "stores", paths=[str(tmp_path / "corpus")])
+    tokens = store.tokens("train")
+    assert (tokens == store.tokenizer().eos_token_id).sum() == store.splits["train"].documents
+
+
+class Letters(TokenizerRecipe):
+    """A vocabulary of a given size, of which the texts use the last entries."""
+
+    def __init__(self, vocab_size: int) -> None:
+        self.vocab_size = vocab_size
+
+    def build(self, texts):
+        words = {f"word{number}": number for number in range(self.vocab_size - 1)} | {
+            "[UNK]": self.vocab_size - 1
+        }
+        tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+        return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="word0", unk_token="[UNK]")
+
+
+@pytest.mark.parametrize(("vocab_size", "dtype"), [(2**16, "<u2"), (2**16 + 1, "<u4")])
+def test_vocabulary_past_16_bits_is_stored_in_32(tmp_path: Path, vocab_size: int, dtype: str):
+    letters = Corpus(TextFiles([str(ASSETS)]), Letters(vocab_size), 0.3)
+    store = open_or_build(tmp_path, letters)
+    assert store.dtype == dtype
+    assert store.tokens("train").max() == vocab_size - 1
 
 
 def test_failure_leaves_nothing_behind(tmp_path: Path):

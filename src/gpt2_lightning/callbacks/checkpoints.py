@@ -16,6 +16,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from gpt2_lightning import metrics
 from gpt2_lightning.callbacks.warmup import total_steps
+from gpt2_lightning.metrics import is_due
 from gpt2_lightning.ranges import NonNegativeInt
 
 
@@ -47,12 +48,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class Checkpoints(Checkpoint):
     """Keeps `checkpoints/last.ckpt` and `checkpoints/best.ckpt` in the run's folder.
 
-    `last` is written after every validation, every `every_n_steps` optimizer steps, on Ctrl-C and at the end;
-    `best` after a validation whose `val/nll` is below every earlier one, so it never worsens. Both
-    hold the random state, so that a resumed run draws what the uninterrupted one would have drawn.
+    `last` is written after every validation, every `every_n_steps` optimizer steps, on Ctrl-C and at
+    the end; `best` after a validation whose `val/nll` is below every earlier one, so it never
+    worsens. Both are of whole optimizer steps and hold the random state of every rank, so that a
+    resumed run draws what the uninterrupted one would have drawn.
 
     The last optimizer step is always followed by a validation, wherever `val_check_interval` falls.
-    The first Ctrl-C finishes the optimizer step, saves and ends the run; the second ends it at once.
+    The first Ctrl-C finishes the optimizer step, and the validation if one is due, saves and ends
+    the run; the second ends it at once.
 
     Args:
         every_n_steps: optimizer steps between checkpoints besides those after validation; 0 means
@@ -64,7 +67,10 @@ class Checkpoints(Checkpoint):
         self.best_nll = math.inf
         self.best_step: int | None = None
         self._interrupted = False
-        self._random_state: dict[str, Any] | None = None
+        self._stopping = False
+        self._saved_step: int | None = None
+        self._random_states: list[dict[str, Any]] = []
+        self._default_handler: Any = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._folder = Path(trainer.default_root_dir) / "checkpoints"
@@ -84,10 +90,6 @@ class Checkpoints(Checkpoint):
         self._is_global_zero = trainer.is_global_zero
         self._default_handler = signal.signal(signal.SIGINT, self._on_interrupt)
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if hasattr(self, "_default_handler"):
-            signal.signal(signal.SIGINT, self._default_handler)
-
     def _on_interrupt(self, signum: int, frame: Any) -> None:
         if self._interrupted:
             raise KeyboardInterrupt
@@ -98,9 +100,12 @@ class Checkpoints(Checkpoint):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if self._random_state is not None:  # of the checkpoint this run was resumed from
-            _set_random_state(self._random_state)
-            self._random_state = None
+        if self._stopping:  # saved at the last step's end, or after the validation that followed it
+            raise RunInterrupted
+        if self._random_states:  # of the checkpoint this run was resumed from
+            if trainer.global_rank < len(self._random_states):
+                _set_random_state(self._random_states[trainer.global_rank])
+            self._random_states = []
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -108,15 +113,19 @@ class Checkpoints(Checkpoint):
         step_ends = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
         if not step_ends:
             return
-        if self._interrupted:
-            trainer.save_checkpoint(self.last)
-            raise RunInterrupted
-        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
-            trainer.save_checkpoint(self.last)
+        self._stopping = self._is_stop_wanted(trainer)
+        if self._stopping or (self.every_n_steps and trainer.global_step % self.every_n_steps == 0):
+            self._save_last(trainer)
         if trainer.global_step >= self._total_steps:
             trainer.should_stop = True  # the run is over; said this way, Lightning validates once more
-            if not trainer.enable_validation:
-                trainer.save_checkpoint(self.last)
+
+    def _is_stop_wanted(self, trainer: Trainer) -> bool:
+        """Whether Ctrl-C came, to any rank; several ranks ask each other only when metrics are due."""
+        if trainer.world_size == 1:
+            return self._interrupted
+        if not is_due(trainer, trainer.global_step):
+            return False
+        return trainer.strategy.reduce_boolean_decision(self._interrupted, all=False)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
@@ -125,24 +134,47 @@ class Checkpoints(Checkpoint):
         if nll < self.best_nll:
             self.best_nll, self.best_step = nll, trainer.global_step
             trainer.save_checkpoint(self.best)
+        self._save_last(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._saved_step != trainer.global_step:
+            self._save_last(trainer)
+
+    def _save_last(self, trainer: Trainer) -> None:
         trainer.save_checkpoint(self.last)
+        self._saved_step = trainer.global_step
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._restore_handler()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._restore_handler()
+
+    def _restore_handler(self) -> None:
+        if self._default_handler is not None:
+            signal.signal(signal.SIGINT, self._default_handler)
+            self._default_handler = None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best_nll": self.best_nll, "best_step": self.best_step, "random_state": _random_state()}
+        states = [_random_state()]
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            states *= torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(states, states[0])
+        return {"best_nll": self.best_nll, "best_step": self.best_step, "random_states": states}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_nll, self.best_step = state_dict["best_nll"], state_dict["best_step"]
-        self._random_state = state_dict["random_state"]
+        self._random_states = state_dict["random_states"]
 
 
 def _random_state() -> dict[str, Any]:
-    """State of every generator that training may draw from, in types that `weights_only` loads."""
+    """State of every generator that this rank may draw from, in types that `weights_only` loads."""
     algorithm, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002  (its state is saved, not used)
     return {
         "python": random.getstate(),
         "numpy": [algorithm, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
     }
 
 
@@ -151,5 +183,5 @@ def _set_random_state(state: dict[str, Any]) -> None:
     algorithm, keys, *rest = state["numpy"]
     np.random.set_state((algorithm, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
     torch.set_rng_state(state["torch"])
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])

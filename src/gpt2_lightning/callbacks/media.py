@@ -20,14 +20,18 @@ def record_text(trainer: Trainer, name: str, text: str) -> None:
 
 
 def record_histogram(trainer: Trainer, name: str, values: Tensor, step: int) -> None:
-    """Write the distribution of `values` (any shape) at optimizer step `step`."""
+    """Write the distribution of the finite ones of `values` (any shape) at optimizer step `step`."""
+    values = values.detach().float()
+    values = values[values.isfinite()].cpu()
+    if not len(values):
+        return
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_histogram(name, values.detach().float().cpu(), step)
+            logger.experiment.add_histogram(name, values, step)
         elif isinstance(logger, WandbLogger):
             import wandb
 
-            logger.log_metrics({name: wandb.Histogram(values.detach().float().cpu().numpy())}, step=step)  # pyright: ignore
+            logger.log_metrics({name: wandb.Histogram(values.numpy())}, step=step)  # pyright: ignore
 
 
 def can_show_media(trainer: Trainer) -> bool:

@@ -9,7 +9,7 @@ from transformers import GPT2LMHeadModel
 
 from gpt2_lightning.callbacks.media import record_text
 from gpt2_lightning.data.datamodule import datamodule_of
-from gpt2_lightning.model.sampling import Sampling, continue_text
+from gpt2_lightning.model.sampling import Sampling, continue_text, prompt_ids
 from gpt2_lightning.ranges import NonNegativeInt
 
 
@@ -29,13 +29,19 @@ class SampleGenerator(Callback):
     def __init__(
         self,
         every_n_steps: NonNegativeInt = 200,
-        prompts: list[str] | None = None,
+        prompts: tuple[str, ...] = ("", "The with statement"),
         sampling: Sampling = Sampling(max_new_tokens=64),  # noqa: B008  (a dataclass; never changed)
     ) -> None:
         self.every_n_steps = every_n_steps
-        self.prompts = prompts if prompts is not None else ["", "The with statement"]
+        self.prompts = prompts
         self.sampling = sampling
         self._last_step = 0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a prompt that leaves no room in the context, before training rather than at a sample."""
+        model, tokenizer = cast(GPT2LMHeadModel, pl_module.model), datamodule_of(trainer).tokenizer
+        for prompt in self.prompts if self.every_n_steps else ():
+            prompt_ids(model, tokenizer, prompt)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -31,6 +31,7 @@ class Throughput(Callback):
         self.window_tokens_per_second: float | None = None
         self._peak_flops: float | None = None
         self._last_step = 0
+        self._device: torch.device | None = None
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -46,12 +47,14 @@ class Throughput(Callback):
 
     def peak_memory_bytes(self) -> int:
         """Most memory in use so far: of the GPU, or of this process on a CPU."""
-        return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _peak_resident_bytes()
+        is_cuda = self._device is not None and self._device.type == "cuda"
+        return torch.cuda.max_memory_allocated(self._device) if is_cuda else _peak_resident_bytes()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._total_steps = total_steps(trainer)
         self._first_step = self._last_step = trainer.global_step
         self._started = time.perf_counter()
+        self._device = pl_module.device
         self._window = (self.tokens, self.seconds)
         model, block_size = cast(GPT2LMHeadModel, pl_module.model), datamodule_of(trainer).block_size
         self._flops_per_token = flops_per_token(model, block_size)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from gpt2_lightning import metrics
+from gpt2_lightning.errors import InputError
 from gpt2_lightning.metrics import is_due, record
 from gpt2_lightning.ranges import ClosedUnitInterval, NonNegativeInt
 
@@ -68,6 +69,10 @@ class WarmupSchedule(Callback):
             self._warmup_steps = round(self.warmup_fraction * self._total_steps)
         else:
             self._warmup_steps = self.warmup_steps
+        if self._warmup_steps >= self._total_steps:
+            raise InputError(
+                f"--warmup: {self._warmup_steps} steps are not shorter than the run of {self._total_steps}"
+            )
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:
                 group.setdefault("initial_lr", group["lr"])  # torch's own name for the peak; checkpointed

@@ -77,6 +77,7 @@ class TextDataModule(LightningDataModule):
             num_rows=len(rows),
             micro_batch_size=self.micro_batch_size,
             num_ranks=self.trainer.world_size if self.trainer else 1,
+            batches_per_step=self.trainer.accumulate_grad_batches if self.trainer else 1,
             seed=self.seed,
         )
         rank = self.trainer.global_rank if self.trainer else 0

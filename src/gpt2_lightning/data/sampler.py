@@ -18,18 +18,21 @@ class RowOrder:
     """An endless sequence of rows: one shuffled pass after another, cut into global batches.
 
     The position is the number of samples consumed over all ranks since the run began. Batches run
-    on across the end of a pass, so that no row is dropped and none is short.
+    on across the end of a pass, so that no row is dropped and no batch is short; an epoch is the
+    whole optimizer steps that a pass has room for, and the rows left over open the next one.
 
     Attributes:
         num_rows: rows in the data set.
         micro_batch_size: rows per rank and micro-batch.
         num_ranks: processes that train together.
+        batches_per_step: micro-batches that an optimizer step accumulates.
         seed: of the shuffling.
     """
 
     num_rows: int
     micro_batch_size: int
     num_ranks: int = 1
+    batches_per_step: int = 1
     seed: int = 0
 
     @property
@@ -39,8 +42,9 @@ class RowOrder:
 
     @property
     def batches_per_epoch(self) -> int:
-        """Micro-batches per rank and epoch; the rows left over open the next epoch."""
-        return max(1, self.num_rows // self.samples_per_batch)
+        """Micro-batches per rank and epoch."""
+        steps = self.num_rows // (self.samples_per_batch * self.batches_per_step)
+        return max(1, steps) * self.batches_per_step
 
     def batches(self, position: int, rank: int = 0) -> Iterator[list[int]]:
         """One rank's micro-batches from `position` to the end of that epoch, as lists of rows.

@@ -27,7 +27,7 @@ from gpt2_lightning.errors import InputError
 Split = Literal["train", "validation"]
 SPLITS: tuple[Split, ...] = ("train", "validation")
 
-_FORMAT = 1  # part of the fingerprint: raise it whenever the same inputs give other files
+_FORMAT = 2  # part of the fingerprint: raise it whenever the same inputs give other files
 _XZ_LIMIT_BYTES = 16 * 2**20  # xz -9e reads about 1 MB/s: beyond this its figure is not worth the wait
 _DOCUMENTS_PER_BATCH = 256  # tokenized at once, in parallel, by the tokenizers library
 
@@ -206,7 +206,9 @@ def _tokenize(
     with (folder / f"{split}.bin").open("wb") as file:
         for texts in _batches(_texts(documents)):
             utf8_bytes += sum(len(text.encode()) for text in texts)
-            for ids in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]:  # pyright: ignore[reportGeneralTypeIssues]
+            for ids in tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)[
+                "input_ids"
+            ]:  # pyright: ignore[reportGeneralTypeIssues]
                 _append([*ids, end_of_text], dtype, file, digest)
                 ends.append(ends[-1] + len(ids) + 1)
     np.array(ends[1:], dtype="<i8").tofile(folder / f"{split}.ends.bin")

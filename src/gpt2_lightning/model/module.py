@@ -126,7 +126,8 @@ class GPT2Module(LightningModule):
             record(self.trainer, {metrics.TRAIN_GRAD_NORM: norm.item()}, step)
 
     def on_validation_epoch_start(self) -> None:
-        self._val_nll = torch.zeros((), device=self.device, dtype=torch.float64)
+        dtype = torch.float32 if self.device.type == "mps" else torch.float64  # MPS has no float64
+        self._val_nll = torch.zeros((), device=self.device, dtype=dtype)
         self._val_targets = torch.zeros((), device=self.device, dtype=torch.int64)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
@@ -148,7 +149,7 @@ class GPT2Module(LightningModule):
             metrics.VAL_PERPLEXITY: perplexity(mean),
             metrics.VAL_BITS_PER_BYTE: split.bits_per_byte(mean),
         }
-        self.log_dict(values, logger=False)  # for callbacks that monitor one of them
+        self.log_dict(values, logger=False, sync_dist=True)  # for callbacks that monitor one of them
         if not self.trainer.sanity_checking:
             record(self.trainer, values)
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 # Float32 logits held at a time: on a CPU what stays in its cache, elsewhere what keeps kernels large.
 _CHUNK_BYTES_CPU = 4 * 2**20
@@ -54,8 +55,13 @@ class _LinearNLL(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor):
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
         grad, (grad_logits, hidden, weight) = grad_outputs[0], ctx.saved_tensors
+        if (
+            grad_logits.dtype == torch.float16
+        ):  # before the products: their overflow is the loss scale's to cure
+            grad_logits, grad = grad_logits * grad, torch.ones_like(grad)
         hidden_dtype, weight_dtype = ctx.dtypes
         grad_hidden = (grad_logits @ weight).to(hidden_dtype) * grad if ctx.needs_input_grad[0] else None
         grad_weight = (grad_logits.T @ hidden).to(weight_dtype) * grad if ctx.needs_input_grad[1] else None

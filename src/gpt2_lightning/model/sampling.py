@@ -1,7 +1,7 @@
 """Continuing a text: how tokens are chosen, and the same text for the same seed."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
@@ -53,13 +53,8 @@ def continue_text(
     Raises:
         InputError: if the prompt leaves no room in the model's context.
     """
-    ids = tokenizer(prompt, add_special_tokens=False)["input_ids"] or [end_of_text_id(tokenizer)]
+    ids = prompt_ids(model, tokenizer, prompt)
     room = model.config.n_positions - len(ids)
-    if room < 1:
-        raise InputError(
-            f"the prompt has {len(ids)} tokens and the model's context {model.config.n_positions}: "
-            f"shorten the prompt by at least {1 - room} tokens"
-        )
     inputs = torch.tensor([ids], device=model.device)
     was_training = model.training
     model.eval()
@@ -75,6 +70,24 @@ def continue_text(
     finally:
         model.train(was_training)
     return str(tokenizer.decode(output[0, len(ids) :], skip_special_tokens=True))
+
+
+def prompt_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompt: str) -> list[int]:
+    """The ids that a text starts from: the prompt's, or end-of-text for an empty one.
+
+    Raises:
+        InputError: if the prompt leaves no room in the model's context.
+    """
+    ids = tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"] or [
+        end_of_text_id(tokenizer)
+    ]
+    context = model.config.n_positions
+    if len(ids) >= context:
+        raise InputError(
+            f"the prompt has {len(ids)} tokens and the model's context {context}: "
+            f"shorten the prompt by at least {len(ids) - context + 1} tokens"
+        )
+    return cast(list[int], ids)
 
 
 def _generation_config(tokenizer: PreTrainedTokenizerFast, sampling: Sampling, room: int) -> GenerationConfig:

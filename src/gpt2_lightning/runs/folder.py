@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from datetime import datetime
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -67,9 +68,7 @@ def environment() -> dict[str, Any]:
     return {
         "python": sys.version,
         "platform": platform.platform(),
-        "packages": {
-            d.metadata["Name"]: d.version for d in sorted(distributions(), key=lambda d: d.metadata["Name"])
-        },
+        "packages": dict(sorted((d.name, d.version) for d in distributions() if d.name)),
         "git_commit": git("rev-parse", "HEAD"),
         "git_diff": git("diff", "HEAD"),
         "cpu_count": os.cpu_count(),
@@ -78,8 +77,9 @@ def environment() -> dict[str, Any]:
     }
 
 
+@cache
 def git(*arguments: str) -> str | None:
-    """What git prints for the repository around this package; `None` where there is none, or no git."""
+    """What git printed, when first asked, for the repository around this package; `None` without one."""
     try:
         result = subprocess.run(
             ["git", *arguments],

@@ -16,8 +16,8 @@ from gpt2_lightning.runs.summary import find, summarize
 class RunRecord(SaveConfigCallback):
     """Keeps `config.yaml`, `environment.json` and `summary.json` of the run's folder.
 
-    The first two are written once, before training; `summary.json` says at any time how the run
-    stands: `running`, `finished`, `interrupted` or `failed`.
+    The first two are written before training, and again when the run is resumed; `summary.json`
+    says at any time how the run stands: `running`, `finished`, `interrupted` or `failed`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -27,15 +27,18 @@ class RunRecord(SaveConfigCallback):
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         folder = Path(trainer.default_root_dir)
-        if stage != "fit" or (folder / "config.yaml").exists():
+        if stage != "fit":
             return
-        self.parser.save(self.config, folder / "config.yaml", skip_none=False, multifile=False)
+        config = self.config.clone()
+        if config.ckpt_path and run_folder.of_checkpoint(Path(config.ckpt_path)) == folder.resolve():
+            config.ckpt_path = None  # this folder's own: `make resume` names the newest
+        self.parser.save(config, folder / "config.yaml", skip_none=False, multifile=False, overwrite=True)
         run_folder.write_json(folder / "environment.json", run_folder.environment())
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = time.perf_counter()
-        summary = self.write_summary(trainer, "running")
         if trainer.is_global_zero:
+            summary = self.write_summary(trainer, "running")
             tokens = datamodule_of(trainer).store.splits["train"].tokens
             print(
                 f"{trainer.default_root_dir}: GPT-2 of {summary['parameters_total']:,} parameters, "
@@ -44,16 +47,16 @@ class RunRecord(SaveConfigCallback):
             )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._started is not None:
+        if self._started is not None and trainer.is_global_zero:
             self.write_summary(trainer, "running")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if self._started is None:
+        if self._started is None or not trainer.is_global_zero:
             return
         stopped = isinstance(exception, RunInterrupted | KeyboardInterrupt)
         self.write_summary(trainer, "interrupted" if stopped else "failed")
         checkpoints = find(trainer, Checkpoints)
-        if stopped and trainer.is_global_zero:
+        if stopped:
             print(f"\nstopped at step {trainer.global_step} of this run; to continue it:")
             if checkpoints.last.exists():
                 print(f"  make resume RUN={trainer.default_root_dir}")
@@ -61,10 +64,9 @@ class RunRecord(SaveConfigCallback):
                 print("  there is no checkpoint yet; start it again")
 
     def write_summary(self, trainer: Trainer, status: str) -> dict[str, Any]:
-        """Write `summary.json` as things stand, and return its content."""
+        """Write `summary.json` as things stand, and return its content; for rank zero."""
         summary = summarize(trainer, status, self._train_seconds())
-        if trainer.is_global_zero:
-            run_folder.write_json(Path(trainer.default_root_dir) / "summary.json", summary)
+        run_folder.write_json(Path(trainer.default_root_dir) / "summary.json", summary)
         return summary
 
     def _train_seconds(self) -> float:
