@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from transformers.utils.logging import disable_progress_bar
 
 from gpt2_lightning.callbacks.checkpoints import AtomicCheckpointIO, Checkpoints, RunInterrupted

@@ -63,9 +63,8 @@ def _whole_name(key: str, arguments: list[str]) -> str:
 
 def _known_options(parser: Any) -> list[str]:
     """Names of the options of a parser and of its verbs; a broken default configuration is left out."""
-    verbs = [
-        p for action in parser._actions if isinstance(action.choices, dict) for p in action.choices.values()
-    ]
+    choices = [action.choices for action in parser._actions if isinstance(action.choices, dict)]
+    verbs = [verb for verbs in choices for verb in verbs.values()]
     for each in (parser, *verbs):
         each.default_config_files = []
     return [key for each in (parser, *verbs) for key in each.get_defaults().keys()]  # noqa: SIM118  (a Namespace)

@@ -34,7 +34,7 @@ class Losses(Callback):
 def test_an_interrupted_run_continues_bit_for_bit(
     train: Callable[..., Trainer], tmp_path: Path, interrupt_at: int
 ):
-    """With dropout and accumulation; within an epoch of 16 micro-batches, at its start, where validation is due, later."""
+    """With dropout and accumulation; in epochs of 16 micro-batches, once where a validation is due."""
 
     def run(losses: Losses, ckpt_path: Path | None = None):
         module = tiny_module(dropout=0.2, optimizer=MuonAdamW)

@@ -68,6 +68,6 @@ def test_fraction_of_a_run_bounded_by_epochs(train: Callable[..., Trainer]):
 
 
 def test_rate_is_recorded(train: Callable[..., Trainer], tmp_path: Path):
-    train([WarmupSchedule(warmup_steps=2)], max_steps=2, logger=MetricsCSV(str(tmp_path)))
+    train([WarmupSchedule(warmup_steps=2)], max_steps=3, logger=MetricsCSV(str(tmp_path)))
     rows = read_metrics(tmp_path)
-    assert [float(row["train/learning_rate"]) for row in rows] == pytest.approx([0.005, 0.01])
+    assert [float(row["train/learning_rate"]) for row in rows] == pytest.approx([0.005, 0.01, 0.01])
