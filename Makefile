@@ -29,7 +29,9 @@ existing = $(or $(wildcard configs/$(1)/$(2).yaml),$(error $(3)=$(2) is unknown;
 piece = $(if $($(2)),--$(3) $(call existing,$(1),$($(2)),$(2)))
 RUN_OPTIONS = --config $(call existing,experiment,$(EXPERIMENT),EXPERIMENT) $(call piece,model,MODEL,model.architecture) \
   $(call piece,data,DATA,data.corpus) $(call piece,adapter,ADAPTER,model.adapter) $(call piece,logger,LOGGER,trainer.logger)
-given_run = $(or $(RUN),$(error give the run to continue: make $@ RUN=logs/<experiment>/<run>))
+given_run = $(if $(RUN),,$(error give the run to continue: make $@ RUN=logs/<experiment>/<run>))$(or \
+  $(patsubst %/checkpoints/last.ckpt,%,$(wildcard $(RUN:/=)/checkpoints/last.ckpt)),$(error RUN=$(RUN) \
+  is no run with a checkpoint: give logs/<experiment>/<run>))
 
 known-names: # before the environment is made: a mistyped name is said at once
 	@: $(RUN_OPTIONS)
@@ -69,7 +71,7 @@ check: ## everything CI runs: lint, types and test
 bench: $(ENVIRONMENT) ## run the benchmarks; each prints a table
 	@for script in benchmarks/*.py; do $(PY) $$script || exit 1; done
 
-lock: ## write requirements.lock anew from pyproject.toml, with torch at $(TORCH)
+lock: ## write requirements.lock anew from pyproject.toml, with torch at TORCH=
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock
 	@build/lock/bin/python -m pip install -q torch==$(TORCH) -e ".[sweep,dev]"
 	@build/lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > build/lock/requirements.lock

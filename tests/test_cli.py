@@ -189,7 +189,7 @@ def test_fast_dev_run_is_one_batch_of_everything(tmp_path: Path):
         (["--model.architecture.n_head=3"], "n_head 3 does not divide --model.architecture.n_embd 8"),
         (["--data.block_size=64"], "--data.block_size 64 is longer than --model.architecture.n_positions 16"),
         (["--warmup.warmup_steps=9"], "--warmup.warmup_steps 9 is not shorter than the run"),
-        (["--trainer.max_steps=-1"], "give --trainer.max_steps or --trainer.max_epochs"),
+        (["--trainer.max_steps=-1"], "give --trainer.max_steps or --trainer.max_epochs, at least 1"),
         (["--seed_everything=true"], "--seed_everything True: give a whole number"),
         (["--seed_everything=-1"], "--seed_everything -1: give a whole number"),
         (
@@ -208,6 +208,9 @@ def test_fast_dev_run_is_one_batch_of_everything(tmp_path: Path):
         (["--data.corpus.source.paths=['nowhere']"], "--data.corpus.source.paths 'nowhere'"),
         (["--data.corpus.validation_fraction=1e-9"], "validation split is empty"),
         (["--model.optimizer=Adamm"], "--model.optimizer"),
+        (["--model.optimizer.lr=-1"], "--model.optimizer: Invalid learning rate: -1"),
+        (["--trainer.gradient_clip_val=-1"], "--trainer.gradient_clip_val -1: must be at least 0"),
+        (["--trainer.devices=0"], "devices"),
         (["--config=nowhere.yaml"], "File does not exist"),
         (["--ckpt_path=nowhere.ckpt"], "--ckpt_path 'nowhere.ckpt': no such file"),
     ],
@@ -222,7 +225,7 @@ def test_mistakes_are_found_before_training(
     (line,) = captured.err.splitlines()
     assert line.startswith("error: ")
     assert message in line
-    assert not list(tmp_path.glob("logs/*/*/checkpoints"))
+    assert not list(tmp_path.glob("logs/*/*"))
 
 
 def test_a_typo_in_the_default_configuration_is_one_message(

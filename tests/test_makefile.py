@@ -53,6 +53,12 @@ def test_resume_asks_for_the_run():
     assert "give the run to continue: make resume RUN=logs/<experiment>/<run>" in result.stderr
 
 
+def test_resume_of_a_run_that_is_not_there_names_it():
+    result = make("VENV=", "resume", "RUN=logs/nowhere")
+    assert result.returncode == 2
+    assert "RUN=logs/nowhere is no run with a checkpoint" in result.stderr
+
+
 def test_help_lists_every_target():
     targets = {
         line.split(":")[0]

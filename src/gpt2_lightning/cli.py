@@ -139,6 +139,8 @@ def main(defaults: Path | None = None) -> int:
             load_from_checkpoint_support=False,
         )
     except (InputError, MisconfigurationException) as error:
+        if created := os.environ.get(_RUN_FOLDER):
+            run_folder.remove_unused(Path(created))
         fail(" ".join(str(error).split()))
     except RunInterrupted:
         return 130

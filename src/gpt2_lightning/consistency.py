@@ -55,10 +55,14 @@ def _check_length(config: Namespace) -> None:
     has_epochs = trainer.max_epochs is not None and trainer.max_epochs > 0
     if not has_steps and not has_epochs:
         raise InputError(
-            "the run has no end, which the learning-rate schedule needs: give --trainer.max_steps or "
-            "--trainer.max_epochs"
+            "the learning-rate schedule needs to know how long the run is: give --trainer.max_steps or "
+            "--trainer.max_epochs, at least 1"
         )
     _check_accumulation(trainer)
+    if trainer.gradient_clip_val is not None and trainer.gradient_clip_val < 0:
+        raise InputError(
+            f"--trainer.gradient_clip_val {trainer.gradient_clip_val}: must be at least 0; 0 is off"
+        )
     if warmup_steps is not None and has_steps and warmup_steps >= trainer.max_steps:
         raise InputError(
             f"--warmup.warmup_steps {warmup_steps} is not shorter than the run, --trainer.max_steps "

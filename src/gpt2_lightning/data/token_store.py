@@ -184,7 +184,8 @@ def _spool(corpus: Corpus, paths: dict[Split, Path]) -> int | None:
         if count == 0:
             raise InputError(
                 f"--data.corpus.validation_fraction {corpus.validation_fraction}: the {split} split is "
-                f"empty, of {sum(counts.values())} documents in all; change the fraction or add documents"
+                f"empty, of {sum(counts.values())} documents in all; change the fraction or add documents "
+                "(each file is one: cut up a long one)"
             )
     return compressed + len(compressor.flush()) if held_out <= _XZ_LIMIT_BYTES else None
 

@@ -33,4 +33,6 @@ def _export_of(folder: Path) -> Path:
     for candidate in (folder / "export", folder):
         if (candidate / "config.json").is_file():
             return candidate
+    if not folder.is_dir():
+        raise InputError(f"--run {str(folder)!r}: no such folder")
     raise InputError(f"--run {str(folder)!r}: holds no export; give a finished run or a model's folder")

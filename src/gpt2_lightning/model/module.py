@@ -11,6 +11,7 @@ from transformers import GPT2LMHeadModel
 from gpt2_lightning import metrics
 from gpt2_lightning.data.datamodule import datamodule_of
 from gpt2_lightning.data.tokenizer import end_of_text_id
+from gpt2_lightning.errors import InputError
 from gpt2_lightning.metrics import is_due, record
 from gpt2_lightning.model import architecture as gpt2
 from gpt2_lightning.model.architecture import Architecture
@@ -57,7 +58,10 @@ class GPT2Module(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The injected optimizer; the learning rate belongs to the `WarmupSchedule` callback."""
-        return self.optimizer(parameter_groups(self.gpt2))
+        try:
+            return self.optimizer(parameter_groups(self.gpt2))
+        except ValueError as error:  # torch's own check of its options
+            raise InputError(f"--model.optimizer: {error}") from None
 
     def forward(self, input_ids: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Sum of the targets' NLL in nats, and their number; both inputs int64 `(B, T)`."""

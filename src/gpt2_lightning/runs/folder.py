@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from datetime import datetime
@@ -47,8 +48,14 @@ def create(logs: Path, experiment: str) -> Path:
 
 def of_checkpoint(checkpoint: Path) -> Path | None:
     """The run folder that a checkpoint lies in, or `None` if it lies in none."""
-    folder = checkpoint.resolve().parent.parent
+    folder = checkpoint.parent.parent
     return folder if (folder / "config.yaml").is_file() else None
+
+
+def remove_unused(folder: Path) -> None:
+    """Remove the folder of a run that never began to train."""
+    if folder.is_dir() and not (folder / "summary.json").exists():
+        shutil.rmtree(folder)
 
 
 def latest_export(logs: Path) -> Path:

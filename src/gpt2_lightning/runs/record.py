@@ -30,7 +30,7 @@ class RunRecord(SaveConfigCallback):
         if stage != "fit":
             return
         config = self.config.clone()
-        if config.ckpt_path and run_folder.of_checkpoint(Path(config.ckpt_path)) == folder.resolve():
+        if config.ckpt_path and run_folder.of_checkpoint(Path(config.ckpt_path)) == folder:
             config.ckpt_path = None  # this folder's own: `make resume` names the newest
         self.parser.save(config, folder / "config.yaml", skip_none=False, multifile=False, overwrite=True)
         run_folder.write_json(folder / "environment.json", run_folder.environment())
