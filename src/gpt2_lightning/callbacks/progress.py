@@ -46,7 +46,11 @@ class Progress(ProgressBar):
         self._total_steps = total_steps(trainer)
         self._updated = time.perf_counter()
         self._is_terminal = sys.stdout.isatty()
-        if self._enabled and self._is_terminal:
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self._enabled and self._is_terminal and self._bar is None:  # after what others print at the start
             self._bar = tqdm(
                 total=self._total_steps,
                 initial=trainer.global_step,
