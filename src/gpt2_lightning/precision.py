@@ -15,6 +15,6 @@ def best_precision(accelerator: str = "auto") -> str:
     if accelerator in {"auto", "gpu", "cuda"} and torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.get_device_capability() >= (8, 0) else "16-mixed"
     if accelerator in {"auto", "cpu"} and not torch.backends.mps.is_available():
-        cpu = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.10 has none
+        cpu = getattr(torch.cpu, "get_capabilities", dict)()  # not in every torch that we allow
         return "bf16-mixed" if cpu.get("amx_bf16") or cpu.get("avx512_bf16") else "32-true"
     return "32-true"

@@ -207,9 +207,8 @@ def _tokenize(
     with (folder / f"{split}.bin").open("wb") as file:
         for texts in _batches(_texts(documents)):
             utf8_bytes += sum(len(text.encode()) for text in texts)
-            for ids in tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)[
-                "input_ids"
-            ]:  # pyright: ignore[reportGeneralTypeIssues]
+            encoded = tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)
+            for ids in encoded["input_ids"]:  # pyright: ignore[reportGeneralTypeIssues]
                 _append([*ids, end_of_text], dtype, file, digest)
                 ends.append(ends[-1] + len(ids) + 1)
     np.array(ends[1:], dtype="<i8").tofile(folder / f"{split}.ends.bin")

@@ -58,9 +58,7 @@ class _LinearNLL(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
         grad, (grad_logits, hidden, weight) = grad_outputs[0], ctx.saved_tensors
-        if (
-            grad_logits.dtype == torch.float16
-        ):  # before the products: their overflow is the loss scale's to cure
+        if grad_logits.dtype == torch.float16:  # scaled before the products, whose overflow the scaler cures
             grad_logits, grad = grad_logits * grad, torch.ones_like(grad)
         hidden_dtype, weight_dtype = ctx.dtypes
         grad_hidden = (grad_logits @ weight).to(hidden_dtype) * grad if ctx.needs_input_grad[0] else None
