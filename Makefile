@@ -15,7 +15,7 @@ ENVIRONMENT := $(VENV)/.complete
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help known-names train resume sample tensorboard test format lint types check bench lock clean active-environment
+.PHONY: help known-names train preflight tokens resume sample tensorboard test format lint types check bench lock clean active-environment
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,12 @@ known-names: # before the environment is made: a mistyped name is said at once
 
 train: known-names $(ENVIRONMENT) ## train: EXPERIMENT= MODEL= DATA= LOGGER= name files of configs/, ARGS= is passed on
 	@$(PY) train.py fit $(RUN_OPTIONS) $(ARGS)
+
+preflight: known-names $(ENVIRONMENT) ## what such a run would do, with a decoded batch; short of training
+	@$(PY) train.py preflight $(RUN_OPTIONS) $(ARGS)
+
+tokens: known-names $(ENVIRONMENT) ## read and tokenize DATA= ahead of time
+	@$(PY) train.py tokens $(RUN_OPTIONS) $(ARGS)
 
 resume: $(ENVIRONMENT) ## continue a run where it stopped: RUN=logs/<experiment>/<run>
 	@$(PY) train.py fit --config $(given_run)/config.yaml --ckpt_path $(given_run)/checkpoints/last.ckpt $(ARGS)

@@ -46,6 +46,16 @@ def datamodule(stores: Path) -> Callable[..., TextDataModule]:
     return make
 
 
+@pytest.fixture(scope="session")
+def gpt2_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `vocab.json` and `merges.txt` as OpenAI wrote GPT-2's, with a vocabulary of 600."""
+    folder = tmp_path_factory.mktemp("gpt2")
+    texts = [path.read_text() for path in sorted(ASSETS.glob("*.txt"))] * 2
+    tokenizer = ByteLevelBPE(600).build(texts).backend_tokenizer
+    tokenizer.model.save(str(folder))
+    return folder
+
+
 def tiny_module(dropout: float = 0.0, optimizer: Any = None, **architecture: Any) -> GPT2Module:
     """GPT-2 with 2 layers of width 16."""
     shape = {"n_layer": 2, "n_head": 2, "n_embd": 16, "n_positions": 32} | architecture

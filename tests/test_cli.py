@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -167,6 +168,42 @@ def test_validate_repeats_the_summarys_numbers(finished: Path, capsys: pytest.Ca
     assert f"validation nll {nll:.4f}, perplexity {math.exp(nll):.2f}, bits" in capsys.readouterr().out
 
 
+def test_preflight_shows_counts_and_a_decoded_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    records = [{"prompt": f"{i} and {i} is ", "response": f"{2 * i}"} for i in range(40)]
+    (tmp_path / "a.json").write_text(json.dumps(records))
+    source = [
+        "--data.corpus.source=JSONFiles",
+        f"--data.corpus.source.paths={tmp_path / 'a.json'}",
+        "--data.corpus.source.template=prompt_response",
+        "--data.corpus.tokenizer=Bytes",
+        "--data.rows=documents",
+        "--data.block_size=64",
+        "--model.architecture.n_positions=64",
+    ]
+    text = [option for option in TEXT if "corpus" not in option]
+    assert main("preflight", *options(tmp_path)[1:], *text, *TOY, *source) == 0
+    out = capsys.readouterr().out
+    assert "257 entries in the vocabulary" in out
+    assert "input_ids (2, 64), targets (2, 64), position_ids (2, 64)" in out
+    assert re.search(
+        r"document 1, masked +0-\d+ +'\d+ and \d+ is '\n +document 1, learned +\d+-\d+ +'\d+<", out
+    )
+    assert "filled up" in out
+    assert not (tmp_path / "logs").exists()
+
+
+def test_tokens_builds_the_store_ahead_of_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main("tokens", *options(tmp_path)[1:], *TEXT, *TOY) == 0
+    assert "TextFiles" in capsys.readouterr().out
+    assert fit(tmp_path) == 0
+    assert "Reading and tokenizing" not in capsys.readouterr().out
+
+
+def test_a_test_split_is_drawn_and_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main("test", *options(tmp_path)[1:], *TEXT, *TOY, "--data.corpus.test_fraction=0.3") == 0
+    assert re.search(r"test nll \d", capsys.readouterr().out)
+
+
 def test_a_run_without_validation_exports_its_last_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert fit(tmp_path, "--trainer.limit_val_batches=0", "--trainer.max_steps=3") == 0
     folder = run_folder(tmp_path)
@@ -178,6 +215,9 @@ def test_a_run_without_validation_exports_its_last_step(tmp_path: Path, capsys: 
 
 def test_fast_dev_run_is_one_batch_of_everything(tmp_path: Path):
     assert fit(tmp_path, "--trainer.fast_dev_run=true") == 0
+
+
+BAD = ROOT / "tests" / "assets" / "bad.jsonl"
 
 
 @pytest.mark.parametrize(
@@ -207,6 +247,13 @@ def test_fast_dev_run_is_one_batch_of_everything(tmp_path: Path):
         (["--experiment=../up"], "--experiment '../up'"),
         (["--data.corpus.source.paths=['nowhere']"], "--data.corpus.source.paths 'nowhere'"),
         (["--data.corpus.validation_fraction=1e-9"], "validation split is empty"),
+        (["--data.corpus.source=JSONFiles", f"--data.corpus.source.paths={BAD}"], "bad.jsonl:2: broken JSON"),
+        (
+            ["--data.corpus.tokenizer=Pretrained", f"--data.corpus.tokenizer.path={ROOT}"],
+            "--data.corpus.tokenizer.path",
+        ),
+        (["--data.corpus.on_error=ignore"], "--data.corpus.on_error"),
+        (["--data.rows=packed"], "--data.rows"),
         (["--model.optimizer=Adamm"], "--model.optimizer"),
         (["--model.optimizer.lr=-1"], "--model.optimizer: Invalid learning rate: -1"),
         (["--trainer.gradient_clip_val=-1"], "--trainer.gradient_clip_val -1: must be at least 0"),

@@ -1,9 +1,15 @@
 """Every file below configs/ is loaded, and every experiment runs for one step."""
 
+import csv
+import gzip
+import json
 import sys
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from gpt2_lightning import cli
@@ -62,13 +68,72 @@ def test_experiment_runs_for_one_step(tmp_path: Path, experiment: str):
     assert run_folder(tmp_path).parent.name == experiment
 
 
-@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in PIECES for name in names(kind)])
-def test_piece_lies_over_an_experiment(tmp_path: Path, kind: str, name: str):
-    """With the sizes of the toy, and the tests' text in the place of a corpus of one's own."""
-    piece = f"{PIECES[kind]}={CONFIGS / kind / name}.yaml"
-    own_text = [f"--data.corpus.source.paths=['{ASSETS}']"] if name == "text" else []
-    text = [option for option in TEXT if kind != "data" or "corpus" not in option or "fraction" in option]
-    assert main(*options(tmp_path), *text, piece, *own_text, *TOY) == 0
+@pytest.mark.parametrize("kind", ["model", "logger"])
+def test_piece_lies_over_an_experiment(tmp_path: Path, kind: str):
+    """With the sizes of the toy, and the tests' text."""
+    for name in names(kind):
+        piece = f"{PIECES[kind]}={CONFIGS / kind / name}.yaml"
+        assert main(*options(tmp_path / name), *TEXT, piece, *TOY) == 0
+
+
+FIELDS = "--data.corpus.source."
+
+
+def write_corpus(name: str, folder: Path) -> list[str]:
+    """Small files of the shape that a file of configs/data expects, and the options that name them."""
+    texts = [path.read_text() for path in sorted(ASSETS.glob("*.txt"))]
+    folder.mkdir()
+    if name == "csv":
+        with (folder / "a.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, ["text"])
+            writer.writeheader()
+            writer.writerows({"text": text} for text in texts)
+    elif name == "json":
+        with gzip.open(folder / "a.jsonl.gz", "wt") as file:
+            file.writelines(json.dumps({"text": text}) + "\n" for text in texts)
+    elif name == "parquet":
+        pyarrow.parquet.write_table(pyarrow.table({"text": texts}), folder / "a.parquet")
+    elif name in ("instructions", "alpaca"):
+        records = [{"instruction": text[:40], "input": "", "output": text[40:80]} for text in texts * 2]
+        (folder / "a.json").write_text(json.dumps(records))
+    elif name == "tokens":
+        for split in ("train", "val"):
+            np.arange(600, dtype=np.uint16).tofile(folder / f"{split}.bin")
+        validation = f"--data.corpus.validation.paths={folder / 'val.bin'}"
+        return [f"{FIELDS}paths={folder / 'train.bin'}", validation]
+    elif name == "tinyshakespeare":
+        (folder / "a.txt").write_text("\n\n".join(texts))
+        return [f"{FIELDS}paths={folder}", f"--data.corpus.validation.paths={folder}"]
+    else:
+        for number, text in enumerate(texts * 2):
+            (folder / f"{number}.txt").write_text(f"{number}\n\n{text}")
+    if name == "book":
+        return [f"{FIELDS}paths={folder}", f"{FIELDS}min_chars=100"]
+    return [f"{FIELDS}paths={folder}"]
+
+
+HUB = ["alpaca", "fineweb_edu", "openwebtext", "tinystories", "wikipedia_zh", "wikitext2", "wikitext103"]
+
+
+@pytest.mark.parametrize("name", [name for name in names("data") if name not in HUB])
+def test_corpus_of_configs_trains(tmp_path: Path, name: str, gpt2_tokenizer: Path):
+    """From the command line, with no code, on files of the shape it expects."""
+    corpus = f"--data.corpus={CONFIGS / 'data' / name}.yaml"
+    own = [] if name.startswith("python") else write_corpus(name, tmp_path / "corpus")
+    vocabulary = (
+        ["--data.corpus.tokenizer=Bytes"]
+        if name.startswith("python")
+        else ["--data.corpus.tokenizer.vocab_size=300"]
+    )
+    if "Pretrained" in (CONFIGS / "data" / f"{name}.yaml").read_text():
+        vocabulary = [f"--data.corpus.tokenizer.path={gpt2_tokenizer}"]
+    fraction = [
+        "--data.corpus.validation_fraction=0.4",
+        "--data.block_size=16",
+        "--trainer.log_every_n_steps=1",
+        "--samples.prompts=['']",
+    ]
+    assert main(*options(tmp_path), corpus, *own, *vocabulary, *fraction, *TOY) == 0
 
 
 def test_each_file_says_what_it_is():

@@ -38,7 +38,11 @@ def test_train_then_sample_then_plain_transformers(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("variable", "existing"),
-    [("EXPERIMENT", "pretrain_tiny"), ("MODEL", "large medium small tiny xl"), ("DATA", "python_docs text")],
+    [
+        ("EXPERIMENT", "pretrain_tiny"),
+        ("MODEL", "large medium small tiny xl"),
+        ("DATA", "alpaca book csv fineweb_edu"),
+    ],
 )
 def test_an_unknown_name_lists_those_that_exist(variable: str, existing: str):
     result = make("VENV=nowhere", "train", f"{variable}=nonsense")

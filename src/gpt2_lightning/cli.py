@@ -27,19 +27,63 @@ from gpt2_lightning.model.module import GPT2Module
 from gpt2_lightning.option_errors import Parser, fail
 from gpt2_lightning.precision import best_precision
 from gpt2_lightning.runs import folder as run_folder
+from gpt2_lightning.runs import preflight
 from gpt2_lightning.runs.record import RunRecord
 from gpt2_lightning.runs.summary import find, table
 
 _RUN_FOLDER = "GPT2_LIGHTNING_RUN_FOLDER"  # tells the processes that Lightning starts for other ranks
 
 
+class GPT2Trainer(Trainer):
+    """Lightning's Trainer with two verbs that do not train; they take the configuration of `fit`."""
+
+    def tokens(
+        self,
+        model: GPT2Module,
+        datamodule: TextDataModule,
+        ckpt_path: str | None = None,
+        weights_only: bool | None = None,
+    ) -> None:
+        """Read and tokenize the corpus ahead of time, into its token store.
+
+        Args:
+            model: not used.
+            datamodule: whose corpus it is.
+            ckpt_path: not used; a run's configuration has it.
+            weights_only: not used; a run's configuration has it.
+        """
+        datamodule.prepare_data()
+        datamodule.setup()
+        print("\n".join(preflight.counts(datamodule)))
+
+    def preflight(
+        self,
+        model: GPT2Module,
+        datamodule: TextDataModule,
+        ckpt_path: str | None = None,
+        weights_only: bool | None = None,
+    ) -> None:
+        """Say what a run would do, short of training: counts, arithmetic, one decoded row.
+
+        Args:
+            model: whose parameters are counted.
+            datamodule: whose corpus it is.
+            ckpt_path: not used; a run's configuration has it.
+            weights_only: not used; a run's configuration has it.
+        """
+        datamodule.prepare_data()
+        datamodule.setup()
+        print(preflight.report(self, model, datamodule))
+
+
 class GPT2CLI(LightningCLI):
-    """`fit` and `validate`, as users of Lightning know them."""
+    """`fit`, `validate` and `test` as users of Lightning know them, `tokens` and `preflight`."""
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         verbs = LightningCLI.subcommands()
-        return {verb: verbs[verb] for verb in ("fit", "validate")}
+        own = {verb: {"model", "datamodule"} for verb in ("tokens", "preflight")}
+        return {verb: verbs[verb] for verb in ("fit", "validate", "test")} | own
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
@@ -127,6 +171,7 @@ def main(defaults: Path | None = None) -> int:
         GPT2CLI(
             GPT2Module,
             TextDataModule,
+            trainer_class=GPT2Trainer,
             parser_class=Parser,
             parser_kwargs={verb: dict(verb_defaults) for verb in GPT2CLI.subcommands()},
             trainer_defaults={

@@ -14,6 +14,9 @@ TRAIN_MFU = "train/mfu"
 VAL_NLL = "val/nll"
 VAL_PERPLEXITY = "val/perplexity"
 VAL_BITS_PER_BYTE = "val/bits_per_byte"
+VAL_BITS_PER_CHARACTER = "val/bits_per_character"
+VAL_PREFIX = "val/"
+TEST_PREFIX = "test/"
 
 NAMES = (
     TRAIN_NLL,
@@ -24,6 +27,7 @@ NAMES = (
     VAL_NLL,
     VAL_PERPLEXITY,
     VAL_BITS_PER_BYTE,
+    VAL_BITS_PER_CHARACTER,
 )
 
 

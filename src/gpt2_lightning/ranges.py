@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     BPEVocabSize = PositiveInt = NonNegativeInt = int
     PositiveFloat = NonNegativeFloat = OpenUnitInterval = ClosedUnitInterval = float
-    PositiveUnitInterval = float
+    PositiveUnitInterval = ShareBelowOne = float
 else:
     from jsonargparse.typing import (
         ClosedUnitInterval,
@@ -26,6 +26,9 @@ else:
     PositiveUnitInterval = restricted_number_type(
         "PositiveUnitInterval", float, [(">", 0), ("<=", 1)], docstring="float >0 and ≤1"
     )
+    ShareBelowOne = restricted_number_type(
+        "ShareBelowOne", float, [(">=", 0), ("<", 1)], docstring="float ≥0 and <1"
+    )
 
 __all__ = [
     "BPEVocabSize",
@@ -36,4 +39,5 @@ __all__ = [
     "PositiveFloat",
     "PositiveInt",
     "PositiveUnitInterval",
+    "ShareBelowOne",
 ]

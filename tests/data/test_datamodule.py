@@ -57,14 +57,47 @@ def test_another_corpus_or_seed_is_refused_on_resume(
     datamodule: Callable[..., TextDataModule], tmp_path: Path
 ):
     state = ready(datamodule()).state_dict()
-    with pytest.raises(InputError, match="seed 0, this run's 1"):
+    with pytest.raises(InputError, match="--seed_everything 1: the checkpoint was made with the seed 0"):
         ready(datamodule(seed=1)).load_state_dict(state)
     for number in range(20):
         (tmp_path / f"{number}.txt").write_text(f"text number {number} " * 20)
-    with pytest.raises(InputError, match="fingerprint"):
-        ready(datamodule(corpus=Corpus(TextFiles([str(tmp_path)])))).load_state_dict(state)
+    other = Corpus(TextFiles(str(tmp_path)))
+    with pytest.raises(InputError, match=r"--data.corpus: .* say --data.allow_changed_corpus true"):
+        ready(datamodule(corpus=other)).load_state_dict(state)
+    ready(datamodule(corpus=other, allow_changed_corpus=True)).load_state_dict(state)
 
 
 def test_corpus_shorter_than_a_block_is_refused(datamodule: Callable[..., TextDataModule]):
     with pytest.raises(InputError, match=r"--data.block_size 100000"):
         ready(datamodule(block_size=100_000))
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than a small machine's cores
+@pytest.mark.parametrize("rows", ["stream", "isolated", "documents", "padded"])
+def test_rows_hold_each_token_once_an_epoch_for_any_number_of_workers(
+    datamodule: Callable[..., TextDataModule], rows: str
+):
+    batches = {}
+    for num_workers in (0, 2, 4):
+        data = ready(datamodule(rows=rows, num_workers=num_workers, block_size=512, micro_batch_size=1))
+        batches[num_workers] = list(data.train_dataloader())
+    for other in (batches[2], batches[4]):
+        for a, b in zip(batches[0], other, strict=True):
+            assert a.keys() == b.keys()
+            assert all(torch.equal(a[name], b[name]) for name in a)
+    targets = torch.cat([batch["targets"].flatten() for batch in batches[0]])
+    learned = targets[targets != IGNORED]
+    assert sorted(learned.tolist()) == sorted(data.store.tokens("train")[:].tolist())
+    assert ("position_ids" in batches[0][0]) == (rows in ("isolated", "documents"))
+
+
+def test_test_split_is_refused_where_there_is_none(datamodule: Callable[..., TextDataModule]):
+    with pytest.raises(InputError, match=r"--data.corpus.test_fraction"):
+        ready(datamodule()).test_dataloader()
+
+
+def test_state_says_how_many_samples_were_consumed(datamodule: Callable[..., TextDataModule]):
+    data = ready(datamodule())
+    batches = iter(data.train_dataloader())
+    next(batches), next(batches)
+    assert data.state_dict()["samples_consumed"] == 8

@@ -1,7 +1,8 @@
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt2_lightning.data.sampler import RowOrder, epoch_order
+from gpt2_lightning.data.sampler import RowOrder, epoch_order, grouped_by_length
 
 
 def all_batches(order: RowOrder, num_epochs: int, rank: int = 0) -> list[list[int]]:
@@ -51,3 +52,22 @@ def test_an_epoch_is_whole_optimizer_steps(num_rows: int, micro_batch_size: int,
     order = RowOrder(num_rows, micro_batch_size, batches_per_step=batches_per_step)
     assert order.batches_per_epoch % batches_per_step == 0
     assert order.batches_per_epoch * micro_batch_size <= max(num_rows, micro_batch_size * batches_per_step)
+
+
+def test_rows_of_similar_length_stand_together_and_none_is_lost():
+    lengths = np.random.default_rng(0).integers(1, 1000, 5000)
+    order = epoch_order(5000, seed=1, epoch=0)
+    grouped = grouped_by_length(order, lengths, seed=1, epoch=0)
+    assert sorted(grouped) == list(range(5000))
+    spread = [np.ptp(lengths[grouped[start : start + 8]]) for start in range(0, 5000, 8)]
+    assert np.mean(spread) < 0.1 * np.mean([np.ptp(lengths[order[s : s + 8]]) for s in range(0, 5000, 8)])
+
+
+def test_order_by_length_is_the_same_for_one_rank_and_two():
+    lengths = np.arange(30)
+    alone = all_batches(RowOrder(30, micro_batch_size=4, lengths=lengths), 2)
+    first, second = (
+        all_batches(RowOrder(30, micro_batch_size=2, num_ranks=2, lengths=lengths), 2, rank)
+        for rank in (0, 1)
+    )
+    assert alone == [a + b for a, b in zip(first, second, strict=True)]

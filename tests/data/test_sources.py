@@ -3,7 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from gpt2_lightning.data.sources import PythonDocs, TextFiles, _docstrings
+from gpt2_lightning.data.digests import FileDigests
+from gpt2_lightning.data.documents import Rejected
+from gpt2_lightning.data.sources import PythonDocs, TextFiles
+from gpt2_lightning.data.sources.python import _docstrings
 from gpt2_lightning.errors import InputError
 
 
@@ -50,14 +53,16 @@ def test_missing_text_file_is_named(tmp_path: Path):
 
 def test_text_that_is_not_utf8_names_file_line_and_byte(tmp_path: Path):
     (tmp_path / "latin.txt").write_bytes(b"first\nsecond caf\xe9\n")
-    with pytest.raises(InputError, match=r"latin.txt:2: byte 0xe9 is not UTF-8"):
-        list(TextFiles([str(tmp_path)]).documents())
+    (record,) = TextFiles(str(tmp_path)).documents()
+    assert isinstance(record, Rejected)
+    assert record.origin.endswith("latin.txt:2")
+    assert record.reason.startswith("byte 0xe9 is not UTF-8")
 
 
 def test_fingerprint_follows_the_bytes(tmp_path: Path):
     file = tmp_path / "a.txt"
     file.write_text("one")
-    before = TextFiles([str(file)]).fingerprint()
-    assert TextFiles([str(tmp_path)]).fingerprint() == before
+    before = TextFiles([str(file)]).fingerprint(FileDigests(tmp_path / "digests.json"))
+    assert TextFiles([str(tmp_path)]).fingerprint(FileDigests(tmp_path / "digests.json")) == before
     file.write_text("two")
-    assert TextFiles([str(file)]).fingerprint() != before
+    assert TextFiles([str(file)]).fingerprint(FileDigests(tmp_path / "digests.json")) != before

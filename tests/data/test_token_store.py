@@ -1,5 +1,9 @@
 import hashlib
+import json
 import multiprocessing
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +12,12 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from gpt2_lightning.data.corpus import Corpus
-from gpt2_lightning.data.sources import TextFiles
-from gpt2_lightning.data.token_store import TokenStore, open_or_build
-from gpt2_lightning.data.tokenizer import ByteLevelBPE, TokenizerRecipe
+from gpt2_lightning.data.sources import JSONFiles, Mixture, TextFiles
+from gpt2_lightning.data.store_builder import open_or_build
+from gpt2_lightning.data.token_store import BuiltStore
+from gpt2_lightning.data.tokenizer import ByteLevelBPE, Bytes, Pretrained, TokenizerRecipe
 from gpt2_lightning.errors import InputError
-from tests.conftest import ASSETS
+from tests.conftest import ASSETS, ROOT
 
 
 def corpus(vocab_size: int = 300, fraction: float = 0.3, paths: list[str] | None = None) -> Corpus:
@@ -21,8 +26,10 @@ def corpus(vocab_size: int = 300, fraction: float = 0.3, paths: list[str] | None
 
 def build(
     root: Path, vocab_size: int = 300, fraction: float = 0.3, paths: list[str] | None = None
-) -> TokenStore:
-    return open_or_build(root, corpus(vocab_size, fraction, paths))
+) -> BuiltStore:
+    store = open_or_build(root, corpus(vocab_size, fraction, paths))
+    assert isinstance(store, BuiltStore)
+    return store
 
 
 def test_tokens_decode_to_the_documents_of_each_split(tmp_path: Path):
@@ -30,7 +37,7 @@ def test_tokens_decode_to_the_documents_of_each_split(tmp_path: Path):
     tokenizer = store.tokenizer()
     texts = [document.text for document in TextFiles([str(ASSETS)]).documents()]
     for split in ("train", "validation"):
-        expected = [text for text in texts if corpus().is_held_out(text) == (split == "validation")]
+        expected = [text for text in texts if corpus().split_of(text) == split]
         tokens, start, decoded = store.tokens(split), 0, []
         for end in store.document_ends(split):
             assert tokens[end - 1] == tokenizer.eos_token_id
@@ -54,7 +61,7 @@ def test_xz_figure_is_that_of_the_held_out_text(tmp_path: Path):
     held_out = b"".join(
         document.text.encode()
         for document in TextFiles([str(ASSETS)]).documents()
-        if corpus().is_held_out(document.text)
+        if corpus().split_of(document.text) == "validation"
     )
     counts = build(tmp_path).splits["validation"]
     assert counts.xz_bytes == len(lzma.compress(held_out, preset=9 | lzma.PRESET_EXTREME))
@@ -77,6 +84,115 @@ def test_damaged_store_is_built_again(tmp_path: Path):
     assert (build(tmp_path).folder / "train.bin").read_bytes() == data
     (store.folder / "manifest.json").write_text("{}")
     assert (build(tmp_path).folder / "train.bin").read_bytes() == data
+
+
+def test_altered_byte_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    store = build(tmp_path)
+    data = (store.folder / "train.bin").read_bytes()
+    (store.folder / "train.bin").write_bytes(bytes([data[0] ^ 1]) + data[1:])
+    assert (build(tmp_path).folder / "train.bin").read_bytes() == data
+    assert (
+        "train.bin has another SHA-256 than the manifest says): building it again" in capsys.readouterr().out
+    )
+
+
+def test_kill_while_tokenizing_leaves_nothing_and_the_next_build_is_the_same(tmp_path: Path):
+    text = "some words of a text " * 20
+    (tmp_path / "a.jsonl").write_text(
+        "".join(json.dumps({"text": f"{i} {text}"}) + "\n" for i in range(40000))
+    )
+    code = (
+        "from pathlib import Path; from gpt2_lightning.data.sources import JSONFiles;"
+        "from gpt2_lightning.data.store_builder import open_or_build;"
+        "from gpt2_lightning.data.corpus import Corpus; from gpt2_lightning.data.tokenizer import Bytes;"
+        f"corpus = Corpus(JSONFiles({str(tmp_path / 'a.jsonl')!r}), Bytes());"
+        f"open_or_build(Path({str(tmp_path / 'stores')!r}), corpus)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
+    while not list(tmp_path.glob("stores/*.part/train.bin")):
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert list(tmp_path.glob("stores/*.part"))
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+    (folder,) = [path for path in (tmp_path / "stores").iterdir() if path.is_dir()]
+    again = open_or_build(tmp_path / "other", Corpus(JSONFiles(str(tmp_path / "a.jsonl")), Bytes()))
+    assert isinstance(again, BuiltStore)
+    for name in ("train.bin", "train.ends.bin", "validation.bin", "manifest.json"):
+        assert (folder / name).read_bytes() == (again.folder / name).read_bytes()
+
+
+def test_skipped_records_are_counted_and_kept_in_quarantine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    records = [{"text": f"document number {i}"} for i in range(30)] + [{"text": None}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    source = JSONFiles(str(tmp_path / "a.jsonl"))
+    with pytest.raises(
+        InputError, match=r"a.jsonl:31: the field 'text' is null.*--data.corpus.on_error skip"
+    ):
+        open_or_build(tmp_path / "stores", Corpus(source, Bytes(), 0.3))
+    assert not [path for path in (tmp_path / "stores").iterdir() if path.is_dir()]
+    store = open_or_build(tmp_path / "stores", Corpus(source, Bytes(), 0.3, on_error="skip"))
+    assert isinstance(store, BuiltStore)
+    assert store.rejected == 1
+    (line,) = (store.folder / "quarantine.jsonl").read_text().splitlines()
+    assert json.loads(line)["origin"].endswith("a.jsonl:31")
+    assert "left out 1 records" in capsys.readouterr().out
+
+
+def test_splits_by_hash_move_no_document_and_named_splits_are_their_own(tmp_path: Path):
+    for number in range(200):
+        (tmp_path / f"{number}.txt").write_text(f"text number {number}")
+    source = TextFiles(str(tmp_path))
+    before = {t: Corpus(source, Bytes(), 0.2).split_of(t) for t in (f"text number {n}" for n in range(200))}
+    after = {text: Corpus(source, Bytes(), 0.2, test_fraction=0.2).split_of(text) for text in before}
+    assert set(after.values()) == {"train", "validation", "test"}
+    assert all(
+        after[text] in (split, "test") and (after[text] == split or split == "train")
+        for text, split in before.items()
+    )
+    named = Corpus(source, Bytes(), validation=TextFiles(str(tmp_path / "1.txt")))
+    counts = open_or_build(tmp_path / "stores", named).splits
+    assert (counts["train"].documents, counts["validation"].documents) == (200, 1)
+
+
+def test_prompts_bring_no_targets_bytes_or_characters(tmp_path: Path):
+    records = [{"prompt": f"{i}: 问", "response": "答 yes"} for i in range(30)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    corpus = Corpus(JSONFiles(str(tmp_path / "a.jsonl"), template="prompt_response"), Bytes(), 0.3)
+    store = open_or_build(tmp_path / "stores", corpus)
+    for split in ("train", "validation"):
+        counts, learned = store.splits[split], store.learned(split)
+        assert counts.documents
+        assert learned is not None
+        assert counts.targets == learned.sum() == counts.documents * (len("答 yes".encode()) + 1)
+        assert counts.utf8_bytes == counts.documents * len("答 yes".encode())
+        assert counts.characters == counts.documents * len("答 yes")
+        first = store.document_ends(split)[0]
+        ids = np.asarray(store.tokens(split)[:first])
+        assert store.tokenizer().decode(ids[learned[:first]]) == "答 yes<|endoftext|>"
+
+
+def test_repeated_documents_are_held_out_once(tmp_path: Path):
+    source = TextFiles(str(ASSETS))
+    once = open_or_build(tmp_path, Corpus(Mixture([source]), Bytes(), 0.3)).splits
+    twice = open_or_build(tmp_path, Corpus(Mixture([source], [2]), Bytes(), 0.3)).splits
+    assert twice["train"].tokens == 2 * once["train"].tokens
+    assert twice["validation"].tokens == once["validation"].tokens
+
+
+SHARED = ROOT.parent / "shared" / "data"
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="GPT-2's BPE and Tiny Shakespeare are not there")
+def test_tiny_shakespeare_has_the_published_number_of_tokens(tmp_path: Path):
+    path = str(SHARED / "tinyshakespeare.txt")
+    parts = [TextFiles(path, span=span) for span in ((0, 0.9), (0.9, 1))]
+    corpus = Corpus(parts[0], Pretrained(str(SHARED / "gpt2")), validation=parts[1])
+    counts = open_or_build(tmp_path, corpus).splits
+    assert (counts["train"].tokens - 1, counts["validation"].tokens - 1) == (301_966, 36_059)
 
 
 def test_end_of_text_written_in_a_document_is_text(tmp_path: Path):

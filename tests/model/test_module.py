@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from gpt2_lightning.data.datamodule import TextDataModule
 from gpt2_lightning.data.packing import IGNORED
+from gpt2_lightning.model.architecture import build
 from tests.conftest import tiny_module
 
 
@@ -127,3 +128,18 @@ def test_model_trains_in_training_mode(train: Callable[..., Trainer]):
             assert all(part.training for part in pl_module.modules())
 
     assert train([Modes()]).global_step == 4
+
+
+def test_documents_of_a_row_do_not_see_each_other():
+    """A change in document 1 moves nothing in document 2; without positions from zero it does."""
+    module = tiny_module(n_positions=16)
+    module.model = build(module.architecture, vocab_size=50, end_of_text=0).train()
+    row = torch.tensor([[0, 5, 6, 7, 0, 8, 9, 10]])
+    other = torch.tensor([[0, 15, 26, 37, 0, 8, 9, 10]])
+    targets = torch.tensor([[-100] * 4 + [8, 9, 10, 0]])
+    positions = torch.tensor([[0, 1, 2, 3, 0, 1, 2, 3]])
+    alone, _ = module(row[:, 4:], targets[:, 4:])
+    first, second = (module(ids, targets, positions)[0] for ids in (row, other))
+    assert torch.equal(first, second)
+    torch.testing.assert_close(first, alone)
+    assert not torch.equal(module(row, targets)[0], module(other, targets)[0])

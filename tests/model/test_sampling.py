@@ -4,7 +4,7 @@ import torch
 from gpt2_lightning.data.tokenizer import ByteLevelBPE
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.model.architecture import Architecture, build
-from gpt2_lightning.model.sampling import Sampling, continue_text
+from gpt2_lightning.model.sampling import Sampling, continue_text, whole_characters
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def test_temperature_zero_takes_the_likeliest(model, tokenizer):
     text = continue_text(model, tokenizer, "the cat", Sampling(temperature=0, max_new_tokens=1))
     ids = torch.tensor([tokenizer("the cat")["input_ids"]])
     likeliest = model.eval()(ids).logits[0, -1].argmax()
-    assert text == tokenizer.decode([likeliest], skip_special_tokens=True)
+    assert text == whole_characters(tokenizer.decode([likeliest], skip_special_tokens=True))
 
 
 def test_top_k_one_is_greedy_at_any_temperature(model, tokenizer):
@@ -61,3 +61,9 @@ def test_generation_ends_at_the_context(model, tokenizer):
 def test_prompt_longer_than_the_context_is_refused(model, tokenizer):
     with pytest.raises(InputError, match=r"context 32: shorten the prompt by at least \d+ tokens"):
         continue_text(model, tokenizer, "the cat " * 40, Sampling())
+
+
+def test_text_never_ends_with_half_a_character(tokenizer):
+    ids = tokenizer("智能", add_special_tokens=False)["input_ids"]
+    assert len(ids) == 6
+    assert [whole_characters(tokenizer.decode(ids[:n])) for n in (3, 4, 5, 6)] == ["智", "智", "智", "智能"]

@@ -74,7 +74,7 @@ class Progress(ProgressBar):
             self.print(f"step {step}/{self._total_steps}, {self._numbers(trainer, outputs)}")
 
     def _numbers(self, trainer: Trainer, outputs: dict[str, Any]) -> str:
-        parts = [f"nll {(outputs['nll'] / outputs['num_targets']).item():.3f}"]
+        parts = [f"nll {(outputs['nll'] / outputs['num_targets'].clamp(min=1)).item():.3f}"]
         if rate := self._throughput.window_tokens_per_second or self._throughput.tokens_per_second:
             parts.append(f"{rate:,.0f} tokens/s")
         if (left := self._throughput.seconds_left(trainer)) is not None:
@@ -82,20 +82,30 @@ class Progress(ProgressBar):
         return ", ".join(parts)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking:
-            return
-        values = trainer.callback_metrics
-        step = f"step {trainer.global_step}: " if trainer.state.fn == TrainerFn.FITTING else ""
-        self.print(
-            f"{step}validation nll {values[metrics.VAL_NLL]:.4f}, "
-            f"perplexity {values[metrics.VAL_PERPLEXITY]:.2f}, "
-            f"bits per byte {values[metrics.VAL_BITS_PER_BYTE]:.4f}"
-        )
+        if not trainer.sanity_checking:
+            step = f"step {trainer.global_step}: " if trainer.state.fn == TrainerFn.FITTING else ""
+            self.print(f"{step}validation {_split_numbers(trainer, metrics.VAL_PREFIX)}")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.print(f"test {_split_numbers(trainer, metrics.TEST_PREFIX)}")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def _split_numbers(trainer: Trainer, prefix: str) -> str:
+    """The numbers of a split, as far as there are: the bytes of a text are not always known."""
+    formats = {
+        "nll": "nll {:.4f}",
+        "perplexity": "perplexity {:.2f}",
+        "bits_per_byte": "bits per byte {:.4f}",
+    }
+    values = trainer.callback_metrics
+    return ", ".join(
+        text.format(values[prefix + name]) for name, text in formats.items() if prefix + name in values
+    )
 
 
 def format_seconds(seconds: float) -> str:

@@ -93,16 +93,20 @@ class WarmupSchedule(Callback):
             record(trainer, {metrics.TRAIN_LEARNING_RATE: optimizer.param_groups[0]["lr"]}, step)
 
 
-def total_steps(trainer: Trainer) -> int:
+def total_steps(trainer: Trainer, num_batches: int | None = None) -> int:
     """Optimizer steps of the whole run, from `max_steps` and `max_epochs`, whichever ends first.
 
     Not `trainer.estimated_stepping_batches`: reading that makes Lightning drop the data position
     when a run is resumed (Lightning issue 20550).
+
+    Args:
+        trainer: of the run.
+        num_batches: micro-batches of an epoch; the trainer's own count if not given.
     """
     bounds = []
     if trainer.max_steps > 0:
         bounds.append(trainer.max_steps)
     if trainer.max_epochs is not None and trainer.max_epochs > 0:
-        steps_per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
-        bounds.append(trainer.max_epochs * steps_per_epoch)
+        batches = trainer.num_training_batches if num_batches is None else num_batches
+        bounds.append(trainer.max_epochs * math.ceil(batches / trainer.accumulate_grad_batches))
     return min(bounds)

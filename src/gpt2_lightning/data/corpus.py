@@ -1,43 +1,94 @@
-"""What a corpus is: text, its tokenizer, and its split."""
+"""What a corpus is: text, its tokenizer, and its splits."""
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
+from gpt2_lightning.data.documents import Document, Record
 from gpt2_lightning.data.sources import Source
+from gpt2_lightning.data.sources.base import Digest
 from gpt2_lightning.data.tokenizer import ByteLevelBPE, TokenizerRecipe
-from gpt2_lightning.ranges import OpenUnitInterval
+from gpt2_lightning.ranges import OpenUnitInterval, ShareBelowOne
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 @dataclass
 class Corpus:
-    """A text, its tokenizer, and how much of it is held out; a file of `configs/data/`.
+    """A text, its tokenizer, and what of it is held out; a file of `configs/data/`.
 
     Args:
         source: where the documents come from.
         tokenizer: how text becomes token ids.
         validation_fraction: share of the documents held out for validation, by a hash of their
-            content.
+            content; not used if `validation` is given.
+        test_fraction: share held out for `train.py test`, by the same hash; no document changes
+            between training and validation with it, unless it goes to the test split.
+        validation: a source of its own for the validation split: other files, another hub split.
+        test: a source of its own for the test split.
+        on_error: what happens at a record that is no text: `stop`, or `skip` it, count it, and
+            write it to the store's `quarantine.jsonl`.
     """
 
     source: Source
     tokenizer: TokenizerRecipe = field(default_factory=ByteLevelBPE)
     validation_fraction: OpenUnitInterval = 0.1
+    test_fraction: ShareBelowOne = 0.0
+    validation: Source | None = None
+    test: Source | None = None
+    on_error: Literal["stop", "skip"] = "stop"
 
     @property
     def name(self) -> str:
         """The kind of source, for people."""
         return type(self.source).__name__
 
-    def fingerprint(self) -> str:
-        """SHA-256 (hex) of everything that decides the tokens: text, tokenizer, split."""
-        parts = [self.source.fingerprint(), self.tokenizer.settings(), self.validation_fraction]
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits that there are to be."""
+        has_test = self.test is not None or self.test_fraction > 0
+        return SPLITS if has_test else SPLITS[:2]
+
+    def fingerprint(self, digest: Digest) -> str:
+        """SHA-256 (hex) of everything that decides the tokens: text, tokenizer, splits.
+
+        Args:
+            digest: gives the SHA-256 of a file.
+        """
+        sources = [
+            source and source.fingerprint(digest) for source in (self.source, self.validation, self.test)
+        ]
+        fractions = [self.validation_fraction, self.test_fraction]
+        parts = [sources, self.tokenizer.settings(), fractions, self.on_error]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def is_held_out(self, text: str) -> bool:
-        """Whether a document belongs to the validation split: decided by its content alone.
+    def records(self) -> Iterator[tuple[Split, Record]]:
+        """Every record with its split; documents of white space alone are left out."""
+        named: list[tuple[Split | None, Source | None]] = [
+            (None, self.source),
+            ("validation", self.validation),
+            ("test", self.test),
+        ]
+        for split, source in named:
+            for record in source.documents() if source else ():
+                if not isinstance(record, Document):
+                    yield split or "train", record
+                elif record.text.strip():
+                    its_split = split or self.split_of(record.text)
+                    if its_split == "train" or not record.repeated:
+                        yield its_split, record
 
-        So no document is in both splits, and adding documents moves none.
+    def split_of(self, text: str) -> Split:
+        """The split of a document of `source`: decided by its content alone.
+
+        So no document is in two splits, and adding documents moves none.
         """
         position = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
-        return position < self.validation_fraction
+        validation = 0.0 if self.validation else self.validation_fraction
+        if position < validation:
+            return "validation"
+        test = 0.0 if self.test else self.test_fraction
+        return "test" if position < validation + test else "train"

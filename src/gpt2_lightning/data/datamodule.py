@@ -1,23 +1,24 @@
-"""The LightningDataModule: any source and tokenizer, as batches of packed rows."""
+"""The LightningDataModule: any source and tokenizer, as batches of rows."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
-from gpt2_lightning.data.corpus import Corpus
-from gpt2_lightning.data.loader import TrainLoader, batches_in_order, row_loader
-from gpt2_lightning.data.packing import PackedRows
+from gpt2_lightning.data.corpus import Corpus, Split
+from gpt2_lightning.data.loader import Rows, TrainLoader, batches_in_order, row_loader
+from gpt2_lightning.data.packing import DocumentRows, PackedRows
 from gpt2_lightning.data.sampler import RowOrder
-from gpt2_lightning.data.token_store import TokenStore, open_or_build
+from gpt2_lightning.data.store_builder import open_or_build
+from gpt2_lightning.data.token_store import TokenStore
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.ranges import NonNegativeInt, PositiveInt
 
 
 class TextDataModule(LightningDataModule):
-    """A corpus as batches `{"input_ids", "targets"}`, both int64 `(micro_batch_size, block_size)`.
+    """A corpus as batches of `input_ids` and `targets`, int64 `(micro_batch_size, T)`, T ≤ `block_size`.
 
     Args:
         corpus: the text, its tokenizer and its split; a file of `configs/data/` or single fields.
@@ -27,6 +28,12 @@ class TextDataModule(LightningDataModule):
         num_workers: processes that prepare batches; 0 prepares them in the training process.
         folder: where token stores are kept.
         seed: of the order of the training rows; follows `seed_everything` on the command line.
+        rows: how documents become rows. `stream`: one after the other, cut every `block_size`
+            tokens. `isolated`: the same, but documents do not see each other. `documents`: whole
+            documents, isolated, as many as fit. `padded`: one document a row, rows of similar
+            length together. The last two cut a document after `block_size` tokens.
+        allow_changed_corpus: continue a checkpoint on another text, tokenizer or split than it was
+            made on.
     """
 
     def __init__(
@@ -37,6 +44,8 @@ class TextDataModule(LightningDataModule):
         num_workers: NonNegativeInt = 0,
         folder: str = "data",
         seed: int = 0,
+        rows: Literal["stream", "isolated", "documents", "padded"] = "stream",
+        allow_changed_corpus: bool = False,
     ) -> None:
         super().__init__()
         self.corpus = corpus
@@ -45,6 +54,9 @@ class TextDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.folder = Path(folder)
         self.seed = seed
+        self.rows = rows
+        self.allow_changed_corpus = allow_changed_corpus
+        self._train_loader: TrainLoader | None = None
         self._store: TokenStore | None = None
 
     @property
@@ -71,39 +83,69 @@ class TextDataModule(LightningDataModule):
                     f"{self._store.splits['train'].tokens} tokens; add text or take a smaller block"
                 )
 
+    def rows_of(self, split: Split) -> Rows:
+        """The rows of a split, in the order of the corpus."""
+        tokens, learned = self.store.tokens(split), self.store.learned(split)
+        if self.rows in ("stream", "isolated"):
+            ends = self.store.document_ends(split) if self.rows == "isolated" else None
+            return PackedRows(tokens, self.block_size, learned, ends)
+        ends = self.store.document_ends(split)
+        return DocumentRows(tokens, ends, self.block_size, learned, packed=self.rows == "documents")
+
     def train_dataloader(self) -> TrainLoader:
-        rows = PackedRows(self.store.tokens("train"), self.block_size)
+        rows = self.rows_of("train")
         order = RowOrder(
             num_rows=len(rows),
             micro_batch_size=self.micro_batch_size,
             num_ranks=self.trainer.world_size if self.trainer else 1,
             batches_per_step=self.trainer.accumulate_grad_batches if self.trainer else 1,
             seed=self.seed,
+            lengths=rows.lengths if isinstance(rows, DocumentRows) and self.rows == "padded" else None,
         )
         rank = self.trainer.global_rank if self.trainer else 0
-        return TrainLoader(rows, order, rank, self.num_workers)
+        self._train_loader = TrainLoader(rows, order, rank, self.num_workers)
+        return self._train_loader
 
     def val_dataloader(self) -> DataLoader:
-        rows = PackedRows(self.store.tokens("validation"), self.block_size)
+        return self._in_order("validation")
+
+    def test_dataloader(self) -> DataLoader:
+        if "test" not in self.store.splits:
+            raise InputError(
+                "--data.corpus: there is no test split; name one with --data.corpus.test, or draw one with "
+                "--data.corpus.test_fraction"
+            )
+        return self._in_order("test")
+
+    def _in_order(self, split: Split) -> DataLoader:
+        rows = self.rows_of(split)
         ranks = self.trainer.world_size if self.trainer else 1
         mine = range(self.trainer.global_rank if self.trainer else 0, len(rows), ranks)
         return row_loader(rows, batches_in_order(mine, self.micro_batch_size), self.num_workers)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"fingerprint": self.store.fingerprint, "seed": self.seed}
+        consumed = self._train_loader.samples_consumed if self._train_loader else 0
+        return {"fingerprint": self.store.fingerprint, "seed": self.seed, "samples_consumed": consumed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Refuse to continue on another corpus or in another order.
 
+        The position itself is the training loader's to restore.
+
         Raises:
             InputError: if the checkpoint was made on other text, tokenizer or options, or seed.
         """
-        for name, now in self.state_dict().items():
-            if state_dict[name] != now:
-                raise InputError(
-                    f"the checkpoint's data has the {name} {state_dict[name]}, this run's {now}: "
-                    "continue with the corpus, tokenizer and seed that the run began with"
-                )
+        if state_dict["seed"] != self.seed:
+            raise InputError(
+                f"--seed_everything {self.seed}: the checkpoint was made with the seed {state_dict['seed']}, "
+                "which decides the order of the data: continue with that one"
+            )
+        if state_dict["fingerprint"] != self.store.fingerprint and not self.allow_changed_corpus:
+            raise InputError(
+                f"--data.corpus: the checkpoint was made on corpus {state_dict['fingerprint'][:16]}, this is "
+                f"{self.store.fingerprint[:16]}: text, tokenizer or split changed. Continue as the run "
+                "began with, or say --data.allow_changed_corpus true"
+            )
 
 
 def datamodule_of(trainer: Trainer) -> TextDataModule:

@@ -6,11 +6,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from gpt2_lightning.data.packing import PackedRows
+from gpt2_lightning.data.packing import IGNORED, DocumentRows, PackedRows
 from gpt2_lightning.data.sampler import RowOrder
 
 Batch = dict[str, Tensor]
-"""`input_ids` and `targets`, both int64 `(micro_batch_size, block_size)`."""
+"""`input_ids`, `targets` and perhaps `position_ids`, each int64 `(micro_batch_size, T)`."""
+
+Rows = PackedRows | DocumentRows
 
 
 class TrainLoader:
@@ -20,7 +22,7 @@ class TrainLoader:
     epoch. Lightning saves and restores it through `state_dict` and `load_state_dict`.
     """
 
-    def __init__(self, rows: PackedRows, order: RowOrder, rank: int = 0, num_workers: int = 0) -> None:
+    def __init__(self, rows: Rows, order: RowOrder, rank: int = 0, num_workers: int = 0) -> None:
         self.rows = rows
         self.order = order
         self.rank = rank
@@ -48,13 +50,26 @@ def batches_in_order(rows: range, size: int) -> list[list[int]]:
     return [list(rows[start : start + size]) for start in range(0, len(rows), size)]
 
 
-def row_loader(rows: PackedRows, batches: list[list[int]], num_workers: int) -> DataLoader:
+def row_loader(rows: Rows, batches: list[list[int]], num_workers: int) -> DataLoader:
     """A loader of the given batches of row numbers, in that order."""
     return DataLoader(
         rows,
         batch_sampler=batches,
+        collate_fn=side_by_side,
         num_workers=num_workers,
         pin_memory=torch.cuda.is_available(),
         # A generator of its own: starting an iterator must not draw from the training's random state.
         generator=torch.Generator().manual_seed(0),
     )
+
+
+def side_by_side(rows: list[Batch]) -> Batch:
+    """Rows as one batch; shorter ones are filled up at their end, where nothing is a target.
+
+    What is filled in comes after everything it could disturb: attention looks back only.
+    """
+    fill = {"input_ids": 0, "targets": IGNORED, "position_ids": 0}
+    return {
+        name: torch.nn.utils.rnn.pad_sequence([row[name] for row in rows], True, fill[name])
+        for name in rows[0]
+    }

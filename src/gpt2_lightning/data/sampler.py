@@ -1,16 +1,38 @@
 """The order of the training rows: a pure function of seed and position."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 
 import numpy as np
 
 
-@lru_cache(maxsize=2)
 def epoch_order(num_rows: int, seed: int, epoch: int) -> np.ndarray:
     """The rows of one pass over the data, each once, as int64 `(num_rows,)`."""
     return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(num_rows)
+
+
+_SORTED = 2048  # rows sorted by length together: enough to find neighbours of a length
+_GROUP = 64  # rows of similar length that stay together: a few micro-batches
+
+
+def grouped_by_length(order: np.ndarray, lengths: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+    """The same rows so that neighbours are of similar length, and the groups in a random order.
+
+    It depends on nothing but its arguments, so that the order stays that of every number of ranks.
+
+    Args:
+        order: a permutation of the rows, `(num_rows,)`.
+        lengths: tokens of each row, `(num_rows,)`.
+        seed: of the shuffling.
+        epoch: which pass over the data.
+    """
+    groups = []
+    for start in range(0, len(order), _SORTED):
+        piece = order[start : start + _SORTED]
+        piece = piece[np.argsort(lengths[piece], kind="stable")]
+        groups += [piece[first : first + _GROUP] for first in range(0, len(piece), _GROUP)]
+    shuffled = np.random.Generator(np.random.Philox(key=[seed, epoch + 2**32])).permutation(len(groups))
+    return np.concatenate([groups[number] for number in shuffled])
 
 
 @dataclass(frozen=True)
@@ -27,6 +49,7 @@ class RowOrder:
         num_ranks: processes that train together.
         batches_per_step: micro-batches that an optimizer step accumulates.
         seed: of the shuffling.
+        lengths: tokens of each row `(num_rows,)`, to bring rows of similar length together.
     """
 
     num_rows: int
@@ -34,6 +57,8 @@ class RowOrder:
     num_ranks: int = 1
     batches_per_step: int = 1
     seed: int = 0
+    lengths: np.ndarray | None = field(default=None, compare=False, repr=False)
+    _passes: dict[int, np.ndarray] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @property
     def samples_per_batch(self) -> int:
@@ -64,7 +89,17 @@ class RowOrder:
         rows: list[int] = []
         while start < stop:
             passes, offset = divmod(start, self.num_rows)
-            piece = epoch_order(self.num_rows, self.seed, passes)[offset : offset + stop - start]
+            piece = self._pass(passes)[offset : offset + stop - start]
             rows.extend(piece.tolist())
             start += len(piece)
         return rows
+
+    def _pass(self, number: int) -> np.ndarray:
+        """The rows of one pass over the data, kept while it is drawn from."""
+        if number not in self._passes:
+            order = epoch_order(self.num_rows, self.seed, number)
+            if self.lengths is not None:
+                order = grouped_by_length(order, self.lengths, self.seed, number)
+            self._passes.clear()
+            self._passes[number] = order
+        return self._passes[number]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.model.sampling import Sampling, continue_text
+from gpt2_lightning.model.sampling import Sampling, continue_text, whole_characters
 from gpt2_lightning.runs import folder as run_folder
 
 
@@ -19,13 +19,17 @@ def sample(sampling: Sampling, prompt: str = "", run: str | None = None, logs: s
     from transformers import AutoModelForCausalLM, AutoTokenizer, TextStreamer
     from transformers.utils import logging
 
+    class WholeCharacters(TextStreamer):
+        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+            super().on_finalized_text(whole_characters(text) if stream_end else text, stream_end)
+
     logging.disable_progress_bar()
     folder = _export_of(Path(run)) if run else run_folder.latest_export(Path(logs))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder)
     print(f"[{folder}]", flush=True)
     print(prompt, end="", flush=True)
-    streamer = TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+    streamer = WholeCharacters(tokenizer, skip_prompt=True, skip_special_tokens=True)
     continue_text(model, tokenizer, prompt, sampling, streamer)
 
 

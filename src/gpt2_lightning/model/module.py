@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import GPT2LMHeadModel
 
 from gpt2_lightning import metrics
+from gpt2_lightning.data.corpus import Split
 from gpt2_lightning.data.datamodule import datamodule_of
 from gpt2_lightning.data.tokenizer import end_of_text_id
 from gpt2_lightning.errors import InputError
@@ -27,7 +28,7 @@ class GPT2Module(LightningModule):
 
     Records every `trainer.log_every_n_steps` optimizer steps `train/nll` (of that whole step) and
     `train/grad_norm` (global L2 norm before clipping); after each validation `val/nll`,
-    `val/perplexity` and `val/bits_per_byte`, over the whole split.
+    `val/perplexity`, `val/bits_per_byte` and `val/bits_per_character`, over the whole split.
 
     Args:
         architecture: shape of the model; a file of `configs/model/` or single fields.
@@ -63,9 +64,16 @@ class GPT2Module(LightningModule):
         except ValueError as error:  # torch's own check of its options
             raise InputError(f"--model.optimizer: {error}") from None
 
-    def forward(self, input_ids: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum of the targets' NLL in nats, and their number; both inputs int64 `(B, T)`."""
-        hidden = self.gpt2.transformer(input_ids, use_cache=False).last_hidden_state  # (B, T, n_embd)
+    def forward(
+        self, input_ids: Tensor, targets: Tensor, position_ids: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Sum of the targets' NLL in nats, and their number; the inputs are int64 `(B, T)`.
+
+        Where `position_ids` start again from zero, another document starts, which sees nothing of
+        the one before: `transformers` does so only without an attention mask and without a cache.
+        """
+        body = self.gpt2.transformer
+        hidden = body(input_ids, position_ids=position_ids, use_cache=False).last_hidden_state  # (B, T, D)
         return linear_nll(hidden, self.gpt2.lm_head.weight, targets)
 
     def on_train_start(self) -> None:
@@ -144,18 +152,30 @@ class GPT2Module(LightningModule):
 
         Under `limit_val_batches`, bits per byte is at the bytes per token of the whole split.
         """
+        self._record_split("validation", metrics.VAL_PREFIX)
+
+    on_test_epoch_start = on_validation_epoch_start
+    test_step = validation_step
+
+    def on_test_epoch_end(self) -> None:
+        """Records the same metrics of the test split, as `test/nll` and so on."""
+        self._record_split("test", metrics.TEST_PREFIX)
+
+    def _record_split(self, split: Split, prefix: str) -> None:
         nll = self.trainer.strategy.reduce(self._val_nll, reduce_op="sum")
         num_targets = self.trainer.strategy.reduce(self._val_targets, reduce_op="sum")
         mean = (nll / num_targets).item()
-        split = datamodule_of(self.trainer).store.splits["validation"]
+        counts = datamodule_of(self.trainer).store.splits[split]
         values = {
-            metrics.VAL_NLL: mean,
-            metrics.VAL_PERPLEXITY: perplexity(mean),
-            metrics.VAL_BITS_PER_BYTE: split.bits_per_byte(mean),
+            "nll": mean,
+            "perplexity": perplexity(mean),
+            "bits_per_byte": counts.bits_per_byte(mean),
+            "bits_per_character": counts.bits_per_character(mean),
         }
-        self.log_dict(values, logger=False, sync_dist=True)  # for callbacks that monitor one of them
+        named = {prefix + name: value for name, value in values.items() if value is not None}
+        self.log_dict(named, logger=False, sync_dist=True)  # for callbacks that monitor one of them
         if not self.trainer.sanity_checking:
-            record(self.trainer, values)
+            record(self.trainer, named)
 
 
 def perplexity(nll: float) -> float:

@@ -69,7 +69,12 @@ def continue_text(
             )
     finally:
         model.train(was_training)
-    return str(tokenizer.decode(output[0, len(ids) :], skip_special_tokens=True))
+    return whole_characters(str(tokenizer.decode(output[0, len(ids) :], skip_special_tokens=True)))
+
+
+def whole_characters(text: str) -> str:
+    """The text without the half character that it may end with, where generation stopped inside one."""
+    return text.rstrip("\N{REPLACEMENT CHARACTER}")
 
 
 def prompt_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompt: str) -> list[int]:

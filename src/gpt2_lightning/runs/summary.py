@@ -46,6 +46,7 @@ def summarize(trainer: Trainer, status: str, train_seconds: float) -> dict[str, 
         "val_nll": nll,
         "val_perplexity": None if nll is None else perplexity(nll),
         "val_bits_per_byte": None if nll is None else validation.bits_per_byte(nll),
+        "val_bits_per_character": None if nll is None else validation.bits_per_character(nll),
         "xz_bits_per_byte": validation.xz_bits_per_byte,
         "best_step": checkpoints.best_step,
         "best_checkpoint": _relative(checkpoints.best, folder),
@@ -73,12 +74,13 @@ def table(summary: dict[str, Any]) -> str:
         "tokens/s": f"{summary['tokens_per_second']:,.0f}",
     }
     if summary["val_nll"] is not None:
-        xz = summary["xz_bits_per_byte"]
+        bits_per_byte, xz = summary["val_bits_per_byte"], summary["xz_bits_per_byte"]
         rows |= {
             "validation NLL": f"{summary['val_nll']:.4f} nats per token (step {summary['best_step']:,})",
             "perplexity": f"{summary['val_perplexity']:.2f}",
-            "bits per byte": f"{summary['val_bits_per_byte']:.4f}",
-            "xz -9e on the same text": "not measured (too long)" if xz is None else f"{xz:.4f} bits per byte",
+            "bits per byte": "unknown: there is no text" if bits_per_byte is None else f"{bits_per_byte:.4f}",
         }
+        if xz is not None:
+            rows["xz -9e on the same text"] = f"{xz:.4f} bits per byte"
     width = max(map(len, rows))
     return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows.items())

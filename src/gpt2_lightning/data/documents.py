@@ -1,0 +1,54 @@
+"""What a source yields: documents, and records that cannot become one."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A piece of a document: `learned` if its tokens are targets, else a prompt that is only read."""
+
+    text: str
+    learned: bool
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text, and where it came from.
+
+    Attributes:
+        text: the whole text.
+        origin: `file`, `file:line`, or what names the record best.
+        segments: of an instruction record, in order, together `text`; each is tokenized by itself,
+            as the prompt is when the model is used. Empty: all of `text` is learned.
+        repeated: another copy of a document that came before, for the training split only.
+    """
+
+    text: str
+    origin: str
+    segments: tuple[Segment, ...] = ()
+    repeated: bool = False
+
+    @classmethod
+    def of(cls, segments: tuple[Segment, ...], origin: str) -> "Document":
+        """The document that `segments` make."""
+        return cls("".join(segment.text for segment in segments), origin, segments)
+
+    @property
+    def pieces(self) -> tuple[Segment, ...]:
+        """The segments; one that is learned where there are none."""
+        return self.segments or (Segment(self.text, learned=True),)
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A record that is no document: where it stands, and why."""
+
+    origin: str
+    reason: str
+
+
+Record = Document | Rejected
+
+
+class BadRecordError(Exception):
+    """Raised inside a source for a record that is no document; the message is the reason."""

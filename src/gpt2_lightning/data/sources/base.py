@@ -1,0 +1,132 @@
+"""What all sources promise, and how files are found and read."""
+
+import glob
+import gzip
+import hashlib
+import io
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from gpt2_lightning.data.documents import Record, Rejected
+from gpt2_lightning.errors import InputError
+
+Digest = Callable[[Path], str]
+"""Gives the SHA-256 (hex) of a file."""
+
+_COMPRESSED = {".gz", ".zst"}
+
+
+class Source(ABC):
+    """A corpus: documents in a fixed order, and what decides them."""
+
+    masks_prompts = False
+    """Whether some text is read but not learned."""
+
+    @abstractmethod
+    def documents(self) -> Iterator[Record]:
+        """Every record of the corpus, in a fixed order: a document, or why it is none."""
+
+    @abstractmethod
+    def fingerprint(self, digest: Digest) -> str:
+        """SHA-256 (hex) of what decides the documents: it changes when one of them does."""
+
+    def settings(self) -> dict[str, Any]:
+        """The options that decide the documents besides the files, as plain JSON."""
+        return {name: value for name, value in vars(self).items() if name not in {"paths"}}
+
+
+class LocalSource(Source):
+    """Documents out of local files, which decide them together with the settings."""
+
+    @abstractmethod
+    def files(self) -> list[Path]:
+        """The files whose bytes decide the documents, in a fixed order."""
+
+    def fingerprint(self, digest: Digest) -> str:
+        parts = [type(self).__name__, self.settings(), [digest(path) for path in self.files()]]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+class FileSource(LocalSource):
+    """Documents out of files that the user names."""
+
+    suffixes: tuple[str, ...] = ()
+    """Endings, without that of a compression, of the files that are taken below a folder."""
+
+    def __init__(self, paths: str | list[str]) -> None:
+        self.paths = paths
+
+    def files(self) -> list[Path]:
+        """The files that `paths` name, each once, in the order of `paths` and then of their names.
+
+        Raises:
+            InputError: if an entry of `paths` names no file.
+        """
+        found: dict[Path, None] = {}
+        for entry in [self.paths] if isinstance(self.paths, str) else self.paths:
+            matches = self._expand(entry)
+            if not matches:
+                wanted = " or ".join(f"*{suffix}" for suffix in self.suffixes)
+                raise InputError(
+                    f"--data.corpus.source.paths {entry!r}: no such file, no {wanted} below such a folder, "
+                    "and no file matches it as a glob"
+                )
+            found.update(dict.fromkeys(matches))
+        return list(found)
+
+    def _expand(self, entry: str) -> list[Path]:
+        path = Path(entry).expanduser()
+        if path.is_file():
+            return [path]
+        if path.is_dir():
+            return sorted(p for p in path.rglob("*") if _plain_suffix(p) in self.suffixes and p.is_file())
+        matches = glob.glob(str(path), recursive=True)  # noqa: PTH207  (pathlib's takes no absolute pattern)
+        return sorted(path for path in map(Path, matches) if path.is_file())
+
+
+def _plain_suffix(path: Path) -> str:
+    return Path(path.stem).suffix if path.suffix in _COMPRESSED else path.suffix
+
+
+def open_binary(path: Path) -> BinaryIO:
+    """A file's bytes, decompressed where its name ends in `.gz` or `.zst`."""
+    if path.suffix == ".gz":
+        return cast(BinaryIO, gzip.open(path))
+    if path.suffix == ".zst":
+        import pyarrow
+
+        stream: Any = pyarrow.input_stream(str(path), compression="zstd")
+        return cast(BinaryIO, io.BufferedReader(stream, 2**20))
+    return path.open("rb")
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str | Rejected]]:
+    r"""Number (from 1) and text of each line of a UTF-8 file, its `\n` included.
+
+    A byte-order mark at the start is dropped, and `\r\n` is read as `\n`. A line that is not UTF-8
+    comes as a rejection, as does the rest of a compressed file that cannot be read on.
+    """
+    number = 0
+    try:
+        with open_binary(path) as file:
+            for number, data in enumerate(file, start=1):
+                yield number, _decode(data, path, number)
+    except (EOFError, OSError) as error:
+        if path.suffix not in _COMPRESSED:
+            raise
+        yield number + 1, Rejected(f"{path}:{number + 1}", f"the compressed file cannot be read on ({error})")
+
+
+def _decode(data: bytes, path: Path, number: int) -> str | Rejected:
+    try:
+        text = data.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        return Rejected(
+            f"{path}:{number}",
+            f"byte 0x{error.object[error.start]:02x} is not UTF-8; convert the file, for example with: "
+            f"iconv -f LATIN1 -t UTF-8 {path}",
+        )
+    return text[:-2] + "\n" if text.endswith("\r\n") else text

@@ -1,0 +1,113 @@
+"""Data sets of the Hugging Face hub."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+from gpt2_lightning.data.documents import Document, Record
+from gpt2_lightning.data.sources.base import Digest, Source
+from gpt2_lightning.data.sources.records import document_of
+from gpt2_lightning.data.templates import TemplateName
+from gpt2_lightning.errors import InputError
+
+
+class HubDataset(Source):
+    """A data set of the Hugging Face hub, or a local folder of such a shape; no remote code runs.
+
+    Args:
+        name: `owner/name` on the hub, or a local folder.
+        config: the configuration (subset); the only or default one if not given.
+        split: the split that is read; `train[:10%]` and the like work without `streaming`.
+        field: the column that holds the text.
+        template: for instruction records, instead of `field`: `alpaca` (`instruction`, `input`,
+            `output`), `prompt_response` (`prompt`, `response`), `chat` (`messages`).
+        heading: regular expression at the start of a row that opens a document; rows up to the
+            next are joined. For data sets that hold a line per row, as WikiText does.
+        streaming: read over the network as it goes, instead of downloading first.
+        max_documents: read only so many; all if not given.
+        revision: branch, tag or commit. The commit it stood for is part of the token store's name.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: str | None = None,
+        split: str = "train",
+        field: str = "text",
+        template: TemplateName | None = None,
+        heading: str | None = None,
+        streaming: bool = False,
+        max_documents: int | None = None,
+        revision: str = "main",
+    ) -> None:
+        self.name = name
+        self.config = config
+        self.split = split
+        self.field = field
+        self.template: TemplateName | None = template
+        self.heading = heading
+        self.streaming = streaming
+        self.max_documents = max_documents
+        self.revision = revision
+        self.masks_prompts = template is not None
+
+    def fingerprint(self, digest: Digest) -> str:
+        from datasets import load_dataset_builder
+
+        try:
+            commit = load_dataset_builder(self.name, self.config, revision=self.revision).hash
+        except Exception as error:
+            self._fail(error)
+        settings = self.settings() | {"revision": commit}
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+    def documents(self) -> Iterator[Record]:
+        records = self._joined() if self.heading else self._each()
+        for number, record in enumerate(records):
+            if number == self.max_documents:
+                return
+            yield record
+
+    def _each(self) -> Iterator[Record]:
+        for number, row in enumerate(self._rows(), start=1):
+            yield document_of(row, self._origin(number), self.field, self.template)
+
+    def _joined(self) -> Iterator[Record]:
+        text: list[str] = []
+        start = 1
+        for number, row in enumerate(self._rows(), start=1):
+            line = document_of(row, self._origin(number), self.field, None)
+            if not isinstance(line, Document):
+                yield line
+                continue
+            if text and re.match(self.heading or "", line.text):
+                yield Document("".join(text), self._origin(start))
+                text, start = [], number
+            text.append(line.text)
+        if text:
+            yield Document("".join(text), self._origin(start))
+
+    def _origin(self, row: int) -> str:
+        return f"{self.name} {self.split}: row {row}"
+
+    def _rows(self) -> Iterator[Any]:
+        from datasets import load_dataset
+
+        try:
+            rows = load_dataset(
+                self.name, self.config, split=self.split, streaming=self.streaming, revision=self.revision
+            )
+            yield from rows
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> NoReturn:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(
+            f"--data.corpus.source.name {self.name!r} (config {self.config!r}, split {self.split!r}, "
+            f"revision {self.revision!r}) cannot be read: {reason}. Check the names on the hub; without a "
+            "network, read it once where there is one and copy its cache (HF_HOME), or give local files with "
+            "DATA=json or DATA=parquet"
+        ) from None

@@ -1,0 +1,91 @@
+"""Token files that others made."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpt2_lightning.data.corpus import Corpus
+from gpt2_lightning.data.datamodule import TextDataModule
+from gpt2_lightning.data.sources import TokenFiles
+from gpt2_lightning.data.store_builder import open_or_build
+from gpt2_lightning.data.store_in_place import Shards
+from gpt2_lightning.data.tokenizer import Bytes
+from gpt2_lightning.errors import InputError
+
+END = 0
+IDS = np.array([70, 71, END, 72, END, 73, 74, 75, END], dtype=np.uint16)
+
+
+def nanogpt(path: Path, ids: np.ndarray = IDS) -> str:
+    ids.astype("<u2").tofile(path)
+    return str(path)
+
+
+def llmc(path: Path, ids: np.ndarray = IDS) -> str:
+    header = np.zeros(256, dtype="<i4")
+    header[:3] = 20240520, 1, len(ids)
+    path.write_bytes(header.tobytes() + ids.astype("<u2").tobytes())
+    return str(path)
+
+
+def datatrove(path: Path, ids: np.ndarray = IDS) -> str:
+    ids.astype("<u2").tofile(path)
+    np.array([3, 5, 9], dtype="<u8").tofile(path.with_name(path.name + ".index"))
+    return str(path)
+
+
+def corpus(paths: str | list[str], validation: str) -> Corpus:
+    return Corpus(TokenFiles(paths), Bytes(), validation=TokenFiles(validation))
+
+
+@pytest.mark.parametrize(("write", "name"), [(nanogpt, "a.bin"), (llmc, "a.bin"), (datatrove, "a.ds")])
+def test_each_format_is_read_in_place(tmp_path: Path, write, name: str):
+    path = write(tmp_path / name)
+    store = open_or_build(tmp_path / "stores", corpus(path, path))
+    assert store.tokens("train")[:].tolist() == IDS.tolist()
+    assert store.document_ends("train").tolist() == [3, 5, 9]
+    assert store.splits["validation"].utf8_bytes == 6  # a byte for every id but end-of-text
+    assert store.splits["validation"].documents == (3 if name == "a.ds" else None)
+    assert not [path for path in (tmp_path / "stores").iterdir() if path.is_dir()]
+
+
+def test_several_shards_are_one_stream(tmp_path: Path):
+    paths = [llmc(tmp_path / "1.bin"), nanogpt(tmp_path / "2.bin", IDS[:4])]
+    store = open_or_build(tmp_path / "stores", corpus(paths, paths[0]))
+    assert store.tokens("train")[7:11].tolist() == [75, END, 70, 71]
+    assert store.document_ends("train").tolist() == [3, 5, 9, 12, 13]
+    data = TextDataModule(corpus(paths, paths[0]), 4, 2, folder=str(tmp_path / "stores"), rows="isolated")
+    data.setup()
+    targets = [t for row in map(data.rows_of("train").__getitem__, range(4)) for t in row["targets"].tolist()]
+    assert targets[:13] == [*IDS.tolist(), *IDS[:4].tolist()]
+
+
+@given(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=5), min_size=1, max_size=5), st.data())
+def test_shards_cut_like_one_array(parts: list[list[int]], data):
+    whole = np.concatenate([np.array(part) for part in parts])
+    shards = Shards([np.array(part) for part in parts])
+    start, stop = data.draw(st.integers(0, len(whole))), data.draw(st.integers(0, len(whole) + 3))
+    assert shards[start:stop].tolist() == whole[start:stop].tolist()
+    index = data.draw(st.integers(-len(whole), len(whole) - 1))
+    assert shards[index] == whole[index]
+
+
+def test_damaged_or_foreign_files_are_named(tmp_path: Path):
+    good = nanogpt(tmp_path / "good.bin")
+    cut = Path(llmc(tmp_path / "cut.bin"))
+    cut.write_bytes(cut.read_bytes()[:-2])
+    with pytest.raises(InputError, match=r"cut.bin: the header promises 9 tokens, but the file has 8"):
+        open_or_build(tmp_path / "stores", corpus(str(cut), good))
+    (tmp_path / "odd.bin").write_bytes(b"123")
+    with pytest.raises(InputError, match=r"odd.bin: 3 bytes are no whole, positive number of uint16"):
+        open_or_build(tmp_path / "stores", corpus(str(tmp_path / "odd.bin"), good))
+    high = nanogpt(tmp_path / "high.bin", np.array([1, 2, 300], dtype=np.uint16))
+    with pytest.raises(
+        InputError, match=r"high.bin: token 2 is the id 300, but the tokenizer has 257 entries"
+    ):
+        open_or_build(tmp_path / "stores", corpus(high, good))
+    with pytest.raises(InputError, match=r"--data.corpus.validation: token files hold no documents"):
+        open_or_build(tmp_path / "stores", Corpus(TokenFiles(good), Bytes()))
