@@ -1,4 +1,6 @@
-"""How fast text becomes tokens and tokens become batches: `python benchmarks/corpora.py TEXT TOKENIZER`.
+"""How fast text becomes tokens and tokens become batches: `python benchmarks/corpora.py [TEXT TOKENIZER]`.
+
+Without a text, the documentation inside the running Python, with a vocabulary of its own.
 
 Side by side on the same text, in processes of their own: this project's token store, and the usual
 `datasets.map(batched)` with `group_texts`. Then the loader alone, from a warm store.
@@ -107,6 +109,18 @@ def copies(text: str, number: int, path: Path) -> int:
     return len(text.encode()) * number
 
 
+def python_docs(folder: Path) -> tuple[Path, str]:
+    """The documentation inside the running Python as one file, and a tokenizer for it."""
+    from gpt2_lightning.data.documents import Document
+    from gpt2_lightning.data.sources import PythonDocs
+    from gpt2_lightning.data.tokenizer import ByteLevelBPE
+
+    texts = [record.text for record in PythonDocs().documents() if isinstance(record, Document)]
+    (folder / "text.txt").write_text("\n".join(texts), encoding="utf-8")
+    ByteLevelBPE().build(texts).save_pretrained(folder / "tokenizer")
+    return folder / "text.txt", str(folder / "tokenizer")
+
+
 def main(text: Path, tokenizer: str, numbers: list[int], repeats: int) -> None:
     content = text.read_text(encoding="utf-8")
     print(
@@ -141,8 +155,8 @@ def main(text: Path, tokenizer: str, numbers: list[int], repeats: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("text", type=Path, help="a UTF-8 text file")
-    parser.add_argument("tokenizer", help="a hub id, or a folder with GPT-2's BPE")
+    parser.add_argument("text", type=Path, nargs="?", help="a UTF-8 text file")
+    parser.add_argument("tokenizer", nargs="?", help="a hub id, or a folder with GPT-2's BPE")
     parser.add_argument("--copies", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--measure", choices=["store", "usual", "loader"])
@@ -150,5 +164,8 @@ if __name__ == "__main__":
     options = parser.parse_args()
     if options.measure:
         print(json.dumps(measured(options.measure, options.text, options.tokenizer, options.folder)))
-    else:
+    elif options.tokenizer:
         main(options.text, options.tokenizer, options.copies, options.repeats)
+    else:
+        with tempfile.TemporaryDirectory() as name:
+            main(*python_docs(Path(name)), options.copies, options.repeats)

@@ -132,6 +132,7 @@ def test_corpus_of_configs_trains(tmp_path: Path, name: str, gpt2_tokenizer: Pat
         "--data.block_size=16",
         "--trainer.log_every_n_steps=1",
         "--samples.prompts=['']",
+        "--trainer.limit_val_batches=2",
     ]
     assert main(*options(tmp_path), corpus, *own, *vocabulary, *fraction, *TOY) == 0
 

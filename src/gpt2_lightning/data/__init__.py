@@ -1,1 +1,1 @@
-"""Text in, batches out: sources → tokenizer → corpus → token store → packing → sampler → data module."""
+"""Text in, batches out: sources → corpus → tokenizer → token store → packing → sampler → data module."""
