@@ -239,6 +239,12 @@ def test_empty_split_is_refused(tmp_path: Path):
         build(tmp_path, fraction=1e-9)
 
 
+def test_corpus_without_text_is_refused(tmp_path: Path):
+    (tmp_path / "a.txt").write_text(" \n")
+    with pytest.raises(InputError, match=r"--data.corpus.source: the corpus is empty"):
+        build(tmp_path / "stores", paths=[str(tmp_path)])
+
+
 def test_root_that_cannot_be_written_is_named(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"--data.folder"):

@@ -169,11 +169,15 @@ def _batches(corpus: Corpus, rejections: list[Rejected]) -> Iterator[list[tuple[
 
 def _check_not_empty(corpus: Corpus, splits: dict[Split, dict[str, Any]]) -> None:
     total = sum(counts["documents"] for counts in splits.values())
+    if not total:
+        raise InputError(
+            "--data.corpus.source: the corpus is empty: no record holds anything but white space"
+        )
     for split, counts in splits.items():
         if not counts["documents"]:
             option = "--data.corpus.source" if split == "train" else f"--data.corpus.{split}_fraction"
             raise InputError(
-                f"{option}: the {split} split is empty, of {total:,} documents in all. One long file is one "
+                f"{option}: the {split} split is empty; documents in all: {total:,}. One long file is one "
                 "document: cut it with --data.corpus.source.separator or .heading (DATA=book cuts at blank "
                 "lines), name a split of its own with --data.corpus.validation, or change "
                 "--data.corpus.validation_fraction"
