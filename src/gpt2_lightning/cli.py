@@ -73,6 +73,7 @@ class GPT2Trainer(Trainer):
         """
         datamodule.prepare_data()
         datamodule.setup()
+        datamodule.trainer = self  # whose devices and accumulation decide the steps
         print(preflight.report(self, model, datamodule))
 
 

@@ -126,6 +126,19 @@ def test_csv_row_of_another_width_names_the_line(tmp_path: Path):
     assert texts(source) == ["good"]
 
 
+def test_csv_numbers_start_after_the_line_of_names(tmp_path: Path):
+    (tmp_path / "a.csv").write_text("text\nfirst\nsecond\n")
+    records = CSVFiles(str(tmp_path)).documents()
+    assert [record.origin.rsplit(":")[-1] for record in records] == ["2", "3"]
+
+
+def test_skipping_a_bad_document_keeps_the_next(tmp_path: Path):
+    (tmp_path / "a.txt").write_bytes(b"\xff\n\ngood\n\nbetter\n")
+    source = TextFiles(str(tmp_path), separator="")
+    assert texts(source) == ["good\n\n", "better\n"]
+    assert len(reasons(source)) == 1
+
+
 def test_truncated_files_say_so(tmp_path: Path):
     lines = "".join(json.dumps({"text": str(i) * 50}) + "\n" for i in range(5000)).encode()
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(lines)[:-2000])
@@ -183,7 +196,9 @@ def test_templates_mask_the_prompt(tmp_path: Path):
 def test_mixture_repeats_or_thins_documents_by_weight(tmp_path: Path):
     a = jsonl(tmp_path / "a.jsonl", *({"text": f"a{i}"} for i in range(400)))
     b = jsonl(tmp_path / "b.jsonl", *({"text": f"b{i}"} for i in range(10)))
-    found = texts(Mixture([JSONFiles(str(a)), JSONFiles(str(b))], [0.5, 2]))
+    mixture = Mixture([JSONFiles(str(a)), JSONFiles(str(b))], [0.5, 2])
+    records = [record for record in mixture.documents() if isinstance(record, Document)]
+    found = [record.text for record in records if record.only_for != "held out"]
     assert found[-20:] == [f"b{i}" for i in range(10)] * 2
     assert 150 < len(found) - 20 < 250
     with pytest.raises(InputError, match=r"--data.corpus.source.weights"):

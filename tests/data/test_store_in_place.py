@@ -52,6 +52,13 @@ def test_each_format_is_read_in_place(tmp_path: Path, write, name: str):
     assert not [path for path in (tmp_path / "stores").iterdir() if path.is_dir()]
 
 
+def test_ids_are_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = nanogpt(tmp_path / "a.bin")
+    first = open_or_build(tmp_path / "stores", corpus(path, path)).splits
+    monkeypatch.setattr("gpt2_lightning.data.store_in_place._count", None)  # looking again would fail
+    assert open_or_build(tmp_path / "stores", corpus(path, path)).splits == first
+
+
 def test_several_shards_are_one_stream(tmp_path: Path):
     paths = [llmc(tmp_path / "1.bin"), nanogpt(tmp_path / "2.bin", IDS[:4])]
     store = open_or_build(tmp_path / "stores", corpus(paths, paths[0]))

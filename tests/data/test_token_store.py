@@ -96,6 +96,24 @@ def test_altered_byte_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str
     )
 
 
+@pytest.mark.parametrize("name", ["validation.ends.bin", "tokenizer/tokenizer.json"])
+def test_missing_or_altered_file_of_a_store_is_built_again(tmp_path: Path, name: str):
+    store = build(tmp_path)
+    data = (store.folder / name).read_bytes()
+    (store.folder / name).write_bytes(data[::-1])
+    assert (build(tmp_path).folder / name).read_bytes() == data
+    (store.folder / name).unlink()
+    assert (build(tmp_path).folder / name).read_bytes() == data
+
+
+def test_held_out_documents_stay_whatever_the_weight(tmp_path: Path):
+    source = TextFiles(str(ASSETS))
+    whole = open_or_build(tmp_path, Corpus(Mixture([source]), Bytes(), 0.3)).splits
+    thinned = open_or_build(tmp_path, Corpus(Mixture([source], [0.4]), Bytes(), 0.3)).splits
+    assert thinned["validation"] == whole["validation"]
+    assert thinned["train"].tokens < whole["train"].tokens
+
+
 def test_kill_while_tokenizing_leaves_nothing_and_the_next_build_is_the_same(tmp_path: Path):
     text = "some words of a text " * 20
     (tmp_path / "a.jsonl").write_text(

@@ -29,8 +29,8 @@ class Corpus:
             between training and validation with it, unless it goes to the test split.
         validation: a source of its own for the validation split: other files, another hub split.
         test: a source of its own for the test split.
-        on_error: what happens at a record that is no text: `stop`, or `skip` it, count it, and
-            write it to the store's `quarantine.jsonl`.
+        on_error: what happens at a record that is no text: `stop`, or `skip` it and count it; the
+            store's `quarantine.jsonl` then says where it stands and why.
     """
 
     source: Source
@@ -78,7 +78,7 @@ class Corpus:
                     yield split or "train", record
                 elif record.text.strip():
                     its_split = split or self.split_of(record.text)
-                    if its_split == "train" or not record.repeated:
+                    if record.only_for in ("", "train" if its_split == "train" else "held out"):
                         yield its_split, record
 
     def split_of(self, text: str) -> Split:

@@ -1,6 +1,7 @@
 """What a source yields: documents, and records that cannot become one."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,14 @@ class Document:
         origin: `file`, `file:line`, or what names the record best.
         segments: of an instruction record, in order, together `text`; each is tokenized by itself,
             as the prompt is when the model is used. Empty: all of `text` is learned.
-        repeated: another copy of a document that came before, for the training split only.
+        only_for: `train` for another copy of a document that came before, `held out` for one that
+            training leaves out; empty where the split alone decides.
     """
 
     text: str
     origin: str
     segments: tuple[Segment, ...] = ()
-    repeated: bool = False
+    only_for: Literal["", "train", "held out"] = ""
 
     @classmethod
     def of(cls, segments: tuple[Segment, ...], origin: str) -> "Document":

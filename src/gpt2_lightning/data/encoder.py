@@ -48,14 +48,16 @@ def _tiktoken(settings: dict[str, Any]) -> Encoder | None:
         return None
     if cut["add_prefix_space"] or not cut["use_regex"] or model["dropout"] or model["byte_fallback"]:
         return None
-    if model["continuing_subword_prefix"] or model["end_of_word_suffix"]:
+    if model["continuing_subword_prefix"] or model["end_of_word_suffix"] or model["ignore_merges"]:
         return None
+    if not all(token["special"] for token in settings["added_tokens"]):
+        return None  # `tokenizers` finds these in a text before it cuts words
     made = [model["vocab"]["".join(merge)] for merge in model["merges"]]
-    if made != sorted(set(made)):
+    special = {token["content"] for token in settings["added_tokens"]}
+    if made != sorted(set(made)) or len(model["vocab"].keys() - special) != 256 + len(made):
         return None
     from tiktoken import Encoding
 
-    special = {token["content"] for token in settings["added_tokens"]}
     byte = _bytes_of_alphabet()
     ranks = {
         bytes(byte[character] for character in entry): number

@@ -28,7 +28,7 @@ from gpt2_lightning.data.token_store import BuiltStore, SplitCounts, TokenStore
 from gpt2_lightning.data.tokenizer import end_of_text_id
 from gpt2_lightning.errors import InputError
 
-_FORMAT = 3  # part of the fingerprint: raise it whenever the same inputs give other files
+_FORMAT = 4  # part of the fingerprint: raise it whenever the same inputs give other files
 _XZ_LIMIT_BYTES = 2**19  # xz -9e reads about 1 MB/s: beyond this its figure is not worth the wait
 _CHARS_PER_BATCH = 2**20  # tokenized at once, in parallel
 
@@ -59,13 +59,13 @@ def open_or_build(root: Path, corpus: Corpus) -> TokenStore:
 def _open_or_build(root: Path, corpus: Corpus, digests: FileDigests) -> TokenStore:
     key = hashlib.sha256(f"{_FORMAT} {corpus.fingerprint(digests)}".encode()).hexdigest()
     if isinstance(corpus.source, TokenFiles):
-        return StoreInPlace.open(corpus, key)
+        return StoreInPlace.open(corpus, key, root / f"{corpus.name}-{key[:16]}.json")
     folder = root / f"{corpus.name}-{key[:16]}"
     with FileLock(f"{folder}.lock"):
         if folder.exists():
             try:
                 return BuiltStore.open(folder, digests)
-            except (OSError, ValueError, TypeError, KeyError) as error:
+            except (FileNotFoundError, ValueError, TypeError, KeyError) as error:
                 print(f"{folder} is damaged ({error}): building it again", flush=True)
                 shutil.rmtree(folder)
         for left_by_a_kill in root.glob(f"{folder.name}.*.part"):
@@ -100,6 +100,7 @@ def _build(folder: Path, key: str, corpus: Corpus) -> None:
             "dtype": "<u2" if typecode == "H" else "<u4",
             "vocab_size": len(tokenizer),
             "rejected": rejected,
+            "files": _digests_of(work, {f"{split}.bin": str(splits[split]["sha256"]) for split in splits}),
             "splits": splits,
         }
         (work / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
@@ -110,6 +111,16 @@ def _build(folder: Path, key: str, corpus: Corpus) -> None:
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
+
+
+def _digests_of(folder: Path, known: dict[str, str]) -> dict[str, str]:
+    """SHA-256 of every file below `folder` by its name; those of the ids are known."""
+    digests = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        with path.open("rb") as file:
+            digests[name] = known.get(name) or hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
 
 
 def _training_texts(corpus: Corpus) -> Iterator[str]:

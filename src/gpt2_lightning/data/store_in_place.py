@@ -1,8 +1,11 @@
 """Token files that others made, as a store: nothing is copied."""
 
+import json
+import os
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import accumulate
+from pathlib import Path
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
@@ -54,8 +57,13 @@ class StoreInPlace(TokenStore):
     given_tokenizer: PreTrainedTokenizerFast = field(repr=False)
 
     @classmethod
-    def open(cls, corpus: Corpus, fingerprint: str) -> "StoreInPlace":
+    def open(cls, corpus: Corpus, fingerprint: str, counts_file: Path) -> "StoreInPlace":
         """The files that a corpus names.
+
+        Args:
+            corpus: whose source, `validation` and perhaps `test` are `TokenFiles`.
+            fingerprint: of files and tokenizer.
+            counts_file: keeps what looking at every id found, so that it is done once.
 
         Raises:
             InputError: if there is no validation split, a file is damaged, or an id is past the
@@ -77,9 +85,15 @@ class StoreInPlace(TokenStore):
                     f"files of this split, for example --data.corpus.{split} TokenFiles "
                     f"--data.corpus.{split}.paths val.bin"
                 )
-        splits: dict[Split, SplitCounts] = {
-            split: _count(split, parts, tokenizer) for split, parts in shards.items()
-        }
+        splits: dict[Split, SplitCounts] = {}
+        if counts_file.exists():
+            found = json.loads(counts_file.read_text())
+            splits = {split: SplitCounts(**found[split]) for split in shards}
+        else:
+            splits = {split: _count(split, parts, tokenizer) for split, parts in shards.items()}
+            part = counts_file.with_name(f"{counts_file.name}.{os.getpid()}.part")
+            part.write_text(json.dumps({split: asdict(counts) for split, counts in splits.items()}))
+            part.replace(counts_file)
         return cls(fingerprint, len(tokenizer), splits, shards, tokenizer)
 
     def tokens(self, split: Split) -> Shards:
@@ -89,7 +103,7 @@ class StoreInPlace(TokenStore):
         """From the files' indices, or wherever an end-of-text stands."""
         ends, offset = [], 0
         for shard in self.shards[split]:
-            ends.append(offset + (_find_ends(shard, end_of_text_id(self.given_tokenizer))))
+            ends.append(offset + _find_ends(shard, end_of_text_id(self.given_tokenizer)))
             offset += len(shard.tokens)
         found = np.concatenate(ends)
         if len(found) == 0 or found[-1] != offset:

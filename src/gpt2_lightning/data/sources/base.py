@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import io
 import json
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -114,7 +115,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str | Rejected]]:
         with open_binary(path) as file:
             for number, data in enumerate(file, start=1):
                 yield number, _decode(data, path, number)
-    except (EOFError, OSError) as error:
+    except (EOFError, OSError, zlib.error) as error:
         if path.suffix not in _COMPRESSED:
             raise
         yield number + 1, Rejected(f"{path}:{number + 1}", f"the compressed file cannot be read on ({error})")

@@ -42,8 +42,11 @@ class Mixture(Source):
                 share = min(1.0, weight - copy)
                 for record in source.documents():
                     if isinstance(record, Document):
-                        if _position(record.text) < share:
-                            yield replace(record, repeated=True) if copy else record
+                        chosen = _position(record.text) < share
+                        if not copy and chosen:
+                            yield record
+                        elif not copy or chosen:
+                            yield replace(record, only_for="train" if copy else "held out")
                     elif not copy:
                         yield record
 

@@ -118,6 +118,7 @@ class CSVFiles(RecordFiles):
         reader = csv.DictReader(
             _good(read_lines(path), broken), delimiter="\t" if ".tsv" in path.suffixes else ","
         )
+        _ = reader.fieldnames  # reads the first line, so that the numbers are right from the second on
         while True:
             origin = f"{path}:{reader.line_num + 1}"
             try:
@@ -176,6 +177,6 @@ class ParquetFiles(RecordFiles):
                     for record in batch.to_pylist():
                         row += 1
                         yield f"{path}: row group {group + 1}, row {row}", record
-            except (ArrowException, OSError) as error:
+            except (ArrowException, OSError, UnicodeDecodeError) as error:
                 origin = f"{path}: row group {group + 1}, after row {row}"
                 yield origin, Rejected(origin, f"cannot be read: {error}")

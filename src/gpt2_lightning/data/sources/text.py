@@ -71,7 +71,9 @@ class TextFiles(FileSource):
                 readable = False
                 continue
             is_separator = bool(self.separator) and line.strip() == self.separator
-            if (is_separator or self._opens(line, after_blank)) and size and size >= self.min_chars:
+            if (is_separator or self._opens(line, after_blank)) and (
+                not readable or size >= max(1, self.min_chars)
+            ):
                 if readable:
                     yield Document("".join(text), self._origin(path, start))
                 text, start, size, readable = [], number + is_separator, 0, True
