@@ -1,6 +1,6 @@
 """Loaders over packed rows; the training one can be stopped and continued inside an epoch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ class TrainLoader:
         return self.order.batches_per_epoch
 
     def __iter__(self) -> Iterator[Batch]:
-        batches = list(self.order.batches(self.samples_consumed, self.rank))
+        batches = self.order.batches(self.samples_consumed, self.rank)
         for batch in row_loader(self.rows, batches, self.num_workers):
             self.samples_consumed += self.order.samples_per_batch
             yield batch
@@ -50,7 +50,7 @@ def batches_in_order(rows: range, size: int) -> list[list[int]]:
     return [list(rows[start : start + size]) for start in range(0, len(rows), size)]
 
 
-def row_loader(rows: Rows, batches: list[list[int]], num_workers: int) -> DataLoader:
+def row_loader(rows: Rows, batches: Iterable[list[int]], num_workers: int) -> DataLoader:
     """A loader of the given batches of row numbers, in that order."""
     return DataLoader(
         rows,

@@ -125,8 +125,18 @@ def _digests_of(folder: Path, known: dict[str, str]) -> dict[str, str]:
 
 def _training_texts(corpus: Corpus) -> Iterator[str]:
     for split, record in corpus.records():
-        if split == "train" and isinstance(record, Document):
+        if isinstance(record, Rejected):
+            _stop_at(record, corpus)
+        elif split == "train":
             yield record.text
+
+
+def _stop_at(record: Rejected, corpus: Corpus) -> None:
+    if corpus.on_error == "stop":
+        raise InputError(
+            f"{record.origin}: {record.reason}; mend it, or leave such records out with "
+            "--data.corpus.on_error skip"
+        )
 
 
 def _tokenize(
@@ -162,11 +172,7 @@ def _batches(corpus: Corpus, rejections: list[Rejected]) -> Iterator[list[tuple[
     size = 0
     for split, record in corpus.records():
         if isinstance(record, Rejected):
-            if corpus.on_error == "stop":
-                raise InputError(
-                    f"{record.origin}: {record.reason}; mend it, or leave such records out with "
-                    "--data.corpus.on_error skip"
-                )
+            _stop_at(record, corpus)
             rejections.append(record)
             continue
         batch.append((split, record))
