@@ -42,8 +42,7 @@ train: known-names $(ENVIRONMENT) ## train: EXPERIMENT= MODEL= DATA= LOGGER= nam
 preflight: known-names $(ENVIRONMENT) ## what such a run would do, with a decoded batch; short of training
 	@$(PY) train.py preflight $(RUN_OPTIONS) $(ARGS)
 
-tokens: known-names $(ENVIRONMENT) ## read and tokenize DATA= ahead of time
-	@$(PY) train.py tokens $(RUN_OPTIONS) $(ARGS)
+tokens: preflight ## the same: it reads and tokenizes DATA= ahead of time
 
 resume: $(ENVIRONMENT) ## continue a run where it stopped: RUN=logs/<experiment>/<run>
 	@$(PY) train.py fit --config $(given_run)/config.yaml --ckpt_path $(given_run)/checkpoints/last.ckpt $(ARGS)

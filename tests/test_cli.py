@@ -192,8 +192,8 @@ def test_preflight_shows_counts_and_a_decoded_row(tmp_path: Path, capsys: pytest
     assert not (tmp_path / "logs").exists()
 
 
-def test_tokens_builds_the_store_ahead_of_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert main("tokens", *options(tmp_path)[1:], *TEXT, *TOY) == 0
+def test_preflight_builds_the_store_ahead_of_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main("preflight", *options(tmp_path)[1:], *TEXT, *TOY) == 0
     assert "TextFiles" in capsys.readouterr().out
     assert fit(tmp_path) == 0
     assert "Reading and tokenizing" not in capsys.readouterr().out

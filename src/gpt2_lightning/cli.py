@@ -35,26 +35,7 @@ _RUN_FOLDER = "GPT2_LIGHTNING_RUN_FOLDER"  # tells the processes that Lightning 
 
 
 class GPT2Trainer(Trainer):
-    """Lightning's Trainer with two verbs that do not train; they take the configuration of `fit`."""
-
-    def tokens(
-        self,
-        model: GPT2Module,
-        datamodule: TextDataModule,
-        ckpt_path: str | None = None,
-        weights_only: bool | None = None,
-    ) -> None:
-        """Read and tokenize the corpus ahead of time, into its token store.
-
-        Args:
-            model: not used.
-            datamodule: whose corpus it is.
-            ckpt_path: not used; a run's configuration has it.
-            weights_only: not used; a run's configuration has it.
-        """
-        datamodule.prepare_data()
-        datamodule.setup()
-        print("\n".join(preflight.counts(datamodule)))
+    """Lightning's Trainer with a verb that does not train and takes the configuration of `fit`."""
 
     def preflight(
         self,
@@ -63,7 +44,7 @@ class GPT2Trainer(Trainer):
         ckpt_path: str | None = None,
         weights_only: bool | None = None,
     ) -> None:
-        """Say what a run would do, short of training: counts, arithmetic, one decoded row.
+        """Build the token store, and say what a run would do: counts, arithmetic, one decoded row.
 
         Args:
             model: whose parameters are counted.
@@ -78,12 +59,12 @@ class GPT2Trainer(Trainer):
 
 
 class GPT2CLI(LightningCLI):
-    """`fit`, `validate` and `test` as users of Lightning know them, `tokens` and `preflight`."""
+    """`fit`, `validate` and `test` as users of Lightning know them, and `preflight`."""
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         verbs = LightningCLI.subcommands()
-        own = {verb: {"model", "datamodule"} for verb in ("tokens", "preflight")}
+        own = {"preflight": {"model", "datamodule"}}
         return {verb: verbs[verb] for verb in ("fit", "validate", "test")} | own
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

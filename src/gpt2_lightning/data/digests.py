@@ -21,6 +21,7 @@ class FileDigests:
 
     def __init__(self, cache: Path) -> None:
         self.cache = cache
+        self._changed = False
         try:
             self._known: dict[str, list[str | int]] = json.loads(cache.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -39,8 +40,6 @@ class FileDigests:
             self._known[name] = [digest, *key]
             self._changed = True
         return digest
-
-    _changed = False
 
     def save(self) -> None:
         """Write what was learned, beside the file and renamed."""
