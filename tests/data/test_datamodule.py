@@ -7,7 +7,7 @@ import torch
 from gpt2_lightning.data.corpus import Corpus
 from gpt2_lightning.data.datamodule import TextDataModule
 from gpt2_lightning.data.packing import IGNORED
-from gpt2_lightning.data.sources import TextFiles
+from gpt2_lightning.data.sources import JSONFiles, TextFiles
 from gpt2_lightning.errors import InputError
 
 
@@ -26,7 +26,7 @@ def test_batches_have_the_promised_shape_and_type(datamodule: Callable[..., Text
 def test_validation_holds_every_token_of_the_split_once(datamodule: Callable[..., TextDataModule]):
     data = ready(datamodule())
     targets = torch.cat([batch["targets"].flatten() for batch in data.val_dataloader()])
-    assert targets[targets != IGNORED].tolist() == data.store.tokens("validation").tolist()
+    assert targets[targets != IGNORED].tolist() == data.store.tokens("validation")[:].tolist()
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -53,18 +53,37 @@ def test_loading_draws_nothing_from_the_global_random_state(datamodule: Callable
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_another_corpus_or_seed_is_refused_on_resume(
+def test_another_corpus_or_order_is_refused_on_resume(
     datamodule: Callable[..., TextDataModule], tmp_path: Path
 ):
     state = ready(datamodule()).state_dict()
-    with pytest.raises(InputError, match="--seed_everything 1: the checkpoint was made with the seed 0"):
-        ready(datamodule(seed=1)).load_state_dict(state)
+    for option, name, value in (
+        ("--seed_everything", "seed", 1),
+        ("--data.block_size", "block_size", 8),
+        ("--data.rows", "rows", "isolated"),
+    ):
+        with pytest.raises(
+            InputError, match=rf"{option} {value}: the checkpoint was made with {state[name]}"
+        ):
+            ready(datamodule(**{name: value})).load_state_dict(state)
     for number in range(20):
         (tmp_path / f"{number}.txt").write_text(f"text number {number} " * 20)
     other = Corpus(TextFiles(str(tmp_path)))
     with pytest.raises(InputError, match=r"--data.corpus: .* say --data.allow_changed_corpus true"):
         ready(datamodule(corpus=other)).load_state_dict(state)
     ready(datamodule(corpus=other, allow_changed_corpus=True)).load_state_dict(state)
+
+
+def test_a_position_inside_a_batch_is_refused(datamodule: Callable[..., TextDataModule]):
+    loader = ready(datamodule()).train_dataloader()
+    with pytest.raises(InputError, match=r"--data.micro_batch_size 4: .* after 6 rows"):
+        loader.load_state_dict({"samples_consumed": 6})
+
+
+def test_instruction_records_are_packed_whole_where_nothing_is_said(tmp_path: Path):
+    records = JSONFiles(str(tmp_path / "a.jsonl"), template="prompt_response")
+    assert TextDataModule(Corpus(records)).rows == "documents"
+    assert TextDataModule(Corpus(TextFiles(str(tmp_path)))).rows == "stream"
 
 
 def test_corpus_shorter_than_a_block_is_refused(datamodule: Callable[..., TextDataModule]):

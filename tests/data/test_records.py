@@ -1,14 +1,17 @@
 """Each kind of source: what it reads, and what it says of a record that is none."""
 
 import csv
+import errno
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
 import pytest
 
+from gpt2_lightning.data.corpus import Corpus
 from gpt2_lightning.data.digests import FileDigests
 from gpt2_lightning.data.documents import Document, Rejected
 from gpt2_lightning.data.sources import (
@@ -20,6 +23,7 @@ from gpt2_lightning.data.sources import (
     PythonSource,
     Source,
     TextFiles,
+    TokenFiles,
 )
 from gpt2_lightning.errors import InputError
 
@@ -83,6 +87,22 @@ def test_hub_dataset_from_a_local_folder_joins_rows_by_heading(tmp_path: Path):
     assert texts(HubDataset(str(tmp_path), streaming=True, max_documents=2)) == rows[:2]
 
 
+def test_joined_rows_with_one_that_is_no_text_are_left_out_whole(tmp_path: Path):
+    rows = [" = A = \n", None, " = B = \n", "two\n"]
+    jsonl(tmp_path / "train.jsonl", *({"text": row} for row in rows))
+    source = HubDataset(str(tmp_path), heading=" = [^=]")
+    assert texts(source) == ["".join(str(row) for row in rows[2:])]
+    assert len(reasons(source)) == 1
+
+
+@pytest.mark.parametrize(
+    "options", [{"heading": "("}, {"heading": "x", "template": "alpaca"}], ids=["pattern", "template"]
+)
+def test_hub_options_that_cannot_work_are_refused(options: dict[str, Any]):
+    with pytest.raises(InputError, match=r"--data.corpus.test.heading"):
+        Corpus(JSONFiles("a"), test=HubDataset("owner/set", **options))
+
+
 @pytest.mark.parametrize("options", [{"name": "nowhere/no-such-set"}, {"split": "tset"}, {"config": "other"}])
 def test_hub_dataset_that_cannot_be_read_names_the_option(
     tmp_path: Path, options: dict[str, str], monkeypatch: pytest.MonkeyPatch
@@ -132,6 +152,27 @@ def test_csv_numbers_start_after_the_line_of_names(tmp_path: Path):
     assert [record.origin.rsplit(":")[-1] for record in records] == ["2", "3"]
 
 
+def test_csv_bytes_that_are_not_utf8_cost_their_record_and_no_number(tmp_path: Path):
+    (tmp_path / "a.csv").write_bytes(b'text\ngood\n"two\n\xff lines"\ngood\n\n"cut\n')
+    source = CSVFiles(str(tmp_path))
+    records = list(source.documents())
+    assert [record.origin.rsplit(":")[-1] for record in records] == ["2", "3", "5", "6"]
+    assert reasons(source)[0].startswith(f"{tmp_path}/a.csv:3: byte 0xff is not UTF-8")
+    (tmp_path / "a.csv").write_bytes(b"te\xfft\ngood\n")
+    (reason,) = reasons(source)
+    assert reason.startswith(f"{tmp_path}/a.csv:1: byte 0xff")
+
+
+def test_file_that_cannot_be_read_is_named(tmp_path: Path):
+    path = jsonl(tmp_path / "a.jsonl", {"text": "x"})
+
+    def denied(path: Path) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    with pytest.raises(InputError, match=r"a.jsonl: cannot be read \(Permission denied\)"):
+        JSONFiles(str(path)).fingerprint(denied)
+
+
 def test_skipping_a_bad_document_keeps_the_next(tmp_path: Path):
     (tmp_path / "a.txt").write_bytes(b"\xff\n\ngood\n\nbetter\n")
     source = TextFiles(str(tmp_path), separator="")
@@ -174,8 +215,8 @@ def test_span_is_a_share_of_the_characters(tmp_path: Path):
     (tmp_path / "a.txt").write_text("abcd\nefgh\n")  # 10 characters
     assert texts(TextFiles(str(tmp_path), span=(0, 0.7))) == ["abcd\nef"]
     assert texts(TextFiles(str(tmp_path), span=(0.7, 1))) == ["gh\n"]
-    with pytest.raises(InputError, match=r"--data.corpus.source.span"):
-        TextFiles(str(tmp_path), span=(0.7, 0.1))
+    with pytest.raises(InputError, match=r"--data.corpus.validation.span"):
+        Corpus(TextFiles(str(tmp_path)), validation=TextFiles(str(tmp_path), span=(0.7, 0.1)))
 
 
 def test_templates_mask_the_prompt(tmp_path: Path):
@@ -202,7 +243,9 @@ def test_mixture_repeats_or_thins_documents_by_weight(tmp_path: Path):
     assert found[-20:] == [f"b{i}" for i in range(10)] * 2
     assert 150 < len(found) - 20 < 250
     with pytest.raises(InputError, match=r"--data.corpus.source.weights"):
-        Mixture([JSONFiles(str(a))], [1, 2])
+        Corpus(Mixture([JSONFiles(str(a))], [1, 2]))
+    with pytest.raises(InputError, match=r"--data.corpus.source.sources\[1\] TokenFiles"):
+        Corpus(Mixture([JSONFiles(str(a)), TokenFiles("x.bin")]))
 
 
 def test_fingerprint_follows_settings_and_bytes_but_not_the_place(tmp_path: Path):

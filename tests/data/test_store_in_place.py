@@ -1,15 +1,18 @@
 """Token files that others made."""
 
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt2_lightning.data.corpus import Corpus
 from gpt2_lightning.data.datamodule import TextDataModule
-from gpt2_lightning.data.sources import TokenFiles
+from gpt2_lightning.data.sources import TextFiles, TokenFiles
 from gpt2_lightning.data.store_builder import open_or_build
 from gpt2_lightning.data.store_in_place import Shards
 from gpt2_lightning.data.tokenizer import Bytes
@@ -94,5 +97,36 @@ def test_damaged_or_foreign_files_are_named(tmp_path: Path):
         InputError, match=r"high.bin: token 2 is the id 300, but the tokenizer has 257 entries"
     ):
         open_or_build(tmp_path / "stores", corpus(high, good))
+
+
+def test_token_files_go_with_token_files_alone():
     with pytest.raises(InputError, match=r"--data.corpus.validation: token files hold no documents"):
-        open_or_build(tmp_path / "stores", Corpus(TokenFiles(good), Bytes()))
+        Corpus(TokenFiles("a.bin"), Bytes())
+    with pytest.raises(
+        InputError, match=r"--data.corpus.validation TextFiles: --data.corpus.source is Token"
+    ):
+        Corpus(TokenFiles("a.bin"), Bytes(), validation=TextFiles("a.txt"))
+    with pytest.raises(InputError, match=r"--data.corpus.test TokenFiles: --data.corpus.source is TextFiles"):
+        Corpus(TextFiles("a.txt"), Bytes(), test=TokenFiles("a.bin"))
+
+
+def test_many_shards_need_few_descriptors_and_few_bytes_to_send(tmp_path: Path):
+    resource = pytest.importorskip("resource")
+    paths = [nanogpt(tmp_path / f"{number:03}.bin") for number in range(300)]
+    store = open_or_build(tmp_path / "stores", corpus(paths, paths[0]))
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+    try:
+        tokens = pickle.loads(pickle.dumps(store.tokens("train")))
+        assert [tokens[start : start + 9].tolist() for start in (0, 9 * 299)] == [IDS.tolist()] * 2
+        assert tokens[:].tolist() == IDS.tolist() * 300
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_built_store_is_sent_as_a_name(datamodule: Callable[..., TextDataModule]):
+    data = datamodule()
+    data.setup()
+    rows = data.rows_of("train")
+    assert len(pickle.dumps(rows)) < 1000
+    assert torch.equal(pickle.loads(pickle.dumps(rows))[0]["targets"], rows[0]["targets"])

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import multiprocessing
@@ -47,7 +48,8 @@ def test_tokens_decode_to_the_documents_of_each_split(tmp_path: Path):
         counts = store.splits[split]
         assert start == len(tokens) == counts.tokens
         assert counts.utf8_bytes == sum(len(text.encode()) for text in expected)
-        assert counts.sha256 == hashlib.sha256((store.folder / f"{split}.bin").read_bytes()).hexdigest()
+        digest = hashlib.sha256((store.folder / f"{split}.bin").read_bytes()).hexdigest()
+        assert store.files[f"{split}.bin"] == digest
 
 
 def test_bits_per_byte_of_a_uniform_guess_by_hand(tmp_path: Path):
@@ -185,7 +187,7 @@ def test_prompts_bring_no_targets_bytes_or_characters(tmp_path: Path):
         counts, learned = store.splits[split], store.learned(split)
         assert counts.documents
         assert learned is not None
-        assert counts.targets == learned.sum() == counts.documents * (len("答 yes".encode()) + 1)
+        assert counts.targets == learned[:].sum() == counts.documents * (len("答 yes".encode()) + 1)
         assert counts.utf8_bytes == counts.documents * len("答 yes".encode())
         assert counts.characters == counts.documents * len("答 yes")
         first = store.document_ends(split)[0]
@@ -219,7 +221,7 @@ def test_end_of_text_written_in_a_document_is_text(tmp_path: Path):
         (tmp_path / "corpus" / f"{number}.txt").write_text(f"{number}: the token <|endoftext|> is text here")
     store = build(tmp_path / "stores", paths=[str(tmp_path / "corpus")])
     tokens = store.tokens("train")
-    assert (tokens == store.tokenizer().eos_token_id).sum() == store.splits["train"].documents
+    assert (tokens[:] == store.tokenizer().eos_token_id).sum() == store.splits["train"].documents
 
 
 class Letters(TokenizerRecipe):
@@ -241,7 +243,7 @@ def test_vocabulary_past_16_bits_is_stored_in_32(tmp_path: Path, vocab_size: int
     letters = Corpus(TextFiles([str(ASSETS)]), Letters(vocab_size), 0.3)
     store = open_or_build(tmp_path, letters)
     assert store.dtype == dtype
-    assert store.tokens("train").max() == vocab_size - 1
+    assert store.tokens("train")[:].max() == vocab_size - 1
 
 
 def test_failure_leaves_nothing_behind(tmp_path: Path):
@@ -267,6 +269,18 @@ def test_root_that_cannot_be_written_is_named(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"--data.folder"):
         build(tmp_path / "file" / "stores")
+
+
+def test_full_disk_is_said_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*arguments: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("gpt2_lightning.data.store_builder._SplitWriter.add", full)
+    with pytest.raises(
+        InputError, match=r"--data.folder '.*': cannot be written \(No space left on device\)"
+    ):
+        build(tmp_path)
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
 def test_processes_that_want_the_same_store_build_it_once(tmp_path: Path):

@@ -19,7 +19,8 @@ class Throughput(Callback):
     """Tokens per second, share of the device's peak, memory, and time left.
 
     The time that counts is that of the training batches: validation, samples, checkpoints and
-    waiting for data are left out. Records every `trainer.log_every_n_steps` optimizer steps, over
+    waiting for data are left out; the tokens are the positions that the model computes, filled-up
+    ones of padded rows included. Records every `trainer.log_every_n_steps` optimizer steps, over
     the steps since the last record and all ranks, `train/tokens_per_second` and `train/mfu` (model
     FLOPs utilisation: against the peak of the GPU's type, or against a matrix product measured at
     the start on a CPU). A GPU is waited for only then, never at every step.

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gpt2_lightning.data.documents import Document, Record
-from gpt2_lightning.data.sources import Source
+from gpt2_lightning.data.sources import Source, TokenFiles
 from gpt2_lightning.data.sources.base import Digest
 from gpt2_lightning.data.tokenizer import ByteLevelBPE, TokenizerRecipe
+from gpt2_lightning.errors import InputError
 from gpt2_lightning.ranges import OpenUnitInterval, ShareBelowOne
 
 Split = Literal["train", "validation", "test"]
@@ -40,6 +41,29 @@ class Corpus:
     validation: Source | None = None
     test: Source | None = None
     on_error: Literal["stop", "skip"] = "stop"
+
+    def __post_init__(self) -> None:
+        """Tell the sources what they are for, and refuse what cannot go together.
+
+        Raises:
+            InputError: if token files stand beside text, or have no validation split of their own.
+        """
+        in_place = isinstance(self.source, TokenFiles)
+        for name in ("source", "validation", "test"):
+            source: Source | None = getattr(self, name)
+            if not source:
+                continue
+            source.put_at(f"--data.corpus.{name}")
+            if in_place != isinstance(source, TokenFiles):
+                raise InputError(
+                    f"{source.place} {type(source).__name__}: --data.corpus.source is {self.name}; token "
+                    "files go with token files alone"
+                )
+        if in_place and not self.validation:
+            raise InputError(
+                "--data.corpus.validation: token files hold no documents to draw a split from; name those of "
+                "this split: --data.corpus.validation TokenFiles --data.corpus.validation.paths val.bin"
+            )
 
     @property
     def name(self) -> str:

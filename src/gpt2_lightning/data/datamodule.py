@@ -16,6 +16,8 @@ from gpt2_lightning.data.token_store import TokenStore
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.ranges import NonNegativeInt, PositiveInt
 
+_DECIDE_THE_ORDER = {"--seed_everything": "seed", "--data.rows": "rows", "--data.block_size": "block_size"}
+
 
 class TextDataModule(LightningDataModule):
     """A corpus as batches of `input_ids` and `targets`, int64 `(micro_batch_size, T)`, T ≤ `block_size`.
@@ -31,7 +33,8 @@ class TextDataModule(LightningDataModule):
         rows: how documents become rows. `stream`: one after the other, cut every `block_size`
             tokens. `isolated`: the same, but documents do not see each other. `documents`: whole
             documents, isolated, as many as fit. `padded`: one document a row, rows of similar
-            length together. The last two cut a document after `block_size` tokens.
+            length together. The last two cut a document after `block_size` tokens. `None` takes
+            `documents` for instruction records, and `stream` for text.
         allow_changed_corpus: continue a checkpoint on another text, tokenizer or split than it was
             made on.
     """
@@ -44,7 +47,7 @@ class TextDataModule(LightningDataModule):
         num_workers: NonNegativeInt = 0,
         folder: str = "data",
         seed: int = 0,
-        rows: Literal["stream", "isolated", "documents", "padded"] = "stream",
+        rows: Literal["stream", "isolated", "documents", "padded"] | None = None,
         allow_changed_corpus: bool = False,
     ) -> None:
         super().__init__()
@@ -54,7 +57,7 @@ class TextDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.folder = Path(folder)
         self.seed = seed
-        self.rows = rows
+        self.rows = rows or ("documents" if corpus.source.masks_prompts else "stream")
         self.allow_changed_corpus = allow_changed_corpus
         self._train_loader: TrainLoader | None = None
         self._store: TokenStore | None = None
@@ -125,7 +128,13 @@ class TextDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         consumed = self._train_loader.samples_consumed if self._train_loader else 0
-        return {"fingerprint": self.store.fingerprint, "seed": self.seed, "samples_consumed": consumed}
+        return {
+            "fingerprint": self.store.fingerprint,
+            "seed": self.seed,
+            "rows": self.rows,
+            "block_size": int(self.block_size),  # a plain number: safe loading takes no other
+            "samples_consumed": consumed,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Refuse to continue on another corpus or in another order.
@@ -135,11 +144,12 @@ class TextDataModule(LightningDataModule):
         Raises:
             InputError: if the checkpoint was made on other text, tokenizer or options, or seed.
         """
-        if state_dict["seed"] != self.seed:
-            raise InputError(
-                f"--seed_everything {self.seed}: the checkpoint was made with the seed {state_dict['seed']}, "
-                "which decides the order of the data: continue with that one"
-            )
+        for option, name in _DECIDE_THE_ORDER.items():
+            if state_dict[name] != getattr(self, name):
+                raise InputError(
+                    f"{option} {getattr(self, name)}: the checkpoint was made with {state_dict[name]}, which "
+                    "decides what its position in the data means: continue with that one"
+                )
         if state_dict["fingerprint"] != self.store.fingerprint and not self.allow_changed_corpus:
             raise InputError(
                 f"--data.corpus: the checkpoint was made on corpus {state_dict['fingerprint'][:16]}, this is "

@@ -21,8 +21,9 @@ class PackedRows(Dataset[Row]):
 
     Row r predicts tokens r·B … r·B+B−1 of the stream; its inputs are the tokens one place before.
     The first token's input is the stream's last token: an end-of-text, as before every other
-    document. The targets of all rows, one after the other, are the stream itself; in the last row,
-    positions past the end, and where nothing is learned, have the target `IGNORED`.
+    document, unless somebody's token files break off inside one. The targets of all rows, one after
+    the other, are the stream itself; in the last row, positions past the end, and where nothing is
+    learned, have the target `IGNORED`.
 
     Args:
         tokens: the stream `(N,)`, N ≥ 1; each document closed by end-of-text. May be memory-mapped.
@@ -37,8 +38,8 @@ class PackedRows(Dataset[Row]):
         self,
         tokens: "TokenArray",
         block_size: int,
-        learned: np.ndarray | None = None,
-        ends: np.ndarray | None = None,
+        learned: "TokenArray | None" = None,
+        ends: "TokenArray | None" = None,
     ) -> None:
         self.tokens = tokens
         self.block_size = block_size
@@ -72,9 +73,9 @@ class DocumentRows(Dataset[Row]):
     def __init__(
         self,
         tokens: "TokenArray",
-        ends: np.ndarray,
+        ends: "TokenArray",
         block_size: int,
-        learned: np.ndarray | None = None,
+        learned: "TokenArray | None" = None,
         packed: bool = True,
     ) -> None:
         self.tokens = tokens
@@ -122,8 +123,8 @@ def make_row(
     start: int,
     stop: int,
     length: int,
-    learned: np.ndarray | None = None,
-    ends: np.ndarray | None = None,
+    learned: "TokenArray | None" = None,
+    ends: "TokenArray | None" = None,
 ) -> Row:
     """Tokens `start` … `stop`−1 of the stream as targets, each with the one before it as input.
 
@@ -150,9 +151,9 @@ def make_row(
     return row
 
 
-def _positions(ends: np.ndarray, start: int, count: int, length: int) -> np.ndarray:
+def _positions(ends: "TokenArray", start: int, count: int, length: int) -> np.ndarray:
     """Positions from zero at each document, at the row's start, and at what is left over."""
-    first, last = np.searchsorted(ends, [start, start + count - 1], side="right")
+    first, last = np.searchsorted(np.asarray(ends), [start, start + count - 1], side="right")
     begins = np.concatenate([[0], np.asarray(ends[first:last]) - start, [count]])
     begins = begins[begins < length]
     positions = np.arange(length)

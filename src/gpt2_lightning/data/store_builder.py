@@ -1,5 +1,6 @@
 """A corpus becomes a token store: once, in bounded memory, never half there and never stale."""
 
+import errno
 import hashlib
 import json
 import lzma
@@ -8,7 +9,7 @@ import sys
 import tempfile
 from array import array
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -28,8 +29,9 @@ from gpt2_lightning.data.token_store import BuiltStore, SplitCounts, TokenStore
 from gpt2_lightning.data.tokenizer import end_of_text_id
 from gpt2_lightning.errors import InputError
 
-_FORMAT = 4  # part of the fingerprint: raise it whenever the same inputs give other files
+_FORMAT = 5  # part of the fingerprint: raise it whenever the same inputs give other files
 _XZ_LIMIT_BYTES = 2**19  # xz -9e reads about 1 MB/s: beyond this its figure is not worth the wait
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _CHARS_PER_BATCH = 2**20  # tokenized at once, in parallel
 
 
@@ -51,7 +53,8 @@ def open_or_build(root: Path, corpus: Corpus) -> TokenStore:
         finally:
             digests.save()
     except OSError as error:
-        if error.filename is None or not str(error.filename).startswith(str(root)):
+        ours = error.filename and str(error.filename).startswith(str(root))
+        if not ours and error.errno not in _NO_SPACE:  # a full disk is said without the file's name
             raise
         raise InputError(f"--data.folder {str(root)!r}: cannot be written ({error.strerror})") from None
 
@@ -100,7 +103,7 @@ def _build(folder: Path, key: str, corpus: Corpus) -> None:
             "dtype": "<u2" if typecode == "H" else "<u4",
             "vocab_size": len(tokenizer),
             "rejected": rejected,
-            "files": _digests_of(work, {f"{split}.bin": str(splits[split]["sha256"]) for split in splits}),
+            "files": _digests_of(work, {f"{split}.bin": each.sha256 for split, each in writers.items()}),
             "splits": splits,
         }
         (work / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
@@ -150,30 +153,42 @@ def _tokenize(
     Raises:
         InputError: at the first record that is no document, unless the corpus says to skip it.
     """
-    rejections: list[Rejected] = []
+    rejections = _Rejections(quarantine)
     encode: Encoder | None = None
-    with tqdm(desc="tokenizing", unit="B", unit_scale=True, disable=None, leave=False) as bar:
+    with rejections, tqdm(desc="tokenizing", unit="B", unit_scale=True, disable=None, leave=False) as bar:
         for batch in _batches(corpus, rejections):
             pieces = [piece.text for _, document in batch for piece in document.pieces]
             encode = encode or encoder_of(tokenizer, pieces)
             ids = iter(encode(pieces))
             for split, document in batch:
                 bar.update(writers[split].add(document, list(islice(ids, len(document.pieces)))))
-    if rejections:
-        quarantine.write_text(
-            "".join(json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in rejections),
-            encoding="utf-8",
-        )
-    return len(rejections)
+    return rejections.number
 
 
-def _batches(corpus: Corpus, rejections: list[Rejected]) -> Iterator[list[tuple[Split, Document]]]:
+class _Rejections(AbstractContextManager["_Rejections"]):
+    """Writes the records that are left out to a file, which is there only if there are any."""
+
+    def __init__(self, path: Path) -> None:
+        self.number = 0
+        self._path, self._file = path, None
+
+    def __exit__(self, *exception: object) -> None:
+        if self._file:
+            self._file.close()
+
+    def add(self, record: Rejected) -> None:
+        self._file = self._file or self._path.open("w", encoding="utf-8")
+        self._file.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
+        self.number += 1
+
+
+def _batches(corpus: Corpus, rejections: _Rejections) -> Iterator[list[tuple[Split, Document]]]:
     batch: list[tuple[Split, Document]] = []
     size = 0
     for split, record in corpus.records():
         if isinstance(record, Rejected):
             _stop_at(record, corpus)
-            rejections.append(record)
+            rejections.add(record)
             continue
         batch.append((split, record))
         size += len(record.text)
@@ -209,8 +224,7 @@ class _SplitWriter:
     ) -> None:
         self._folder, self._split, self._typecode, self._end_of_text = folder, split, typecode, end_of_text
         self._masks = masks
-        self._ends = array("q")
-        self._targets = self._utf8_bytes = self._characters = self._tokens = 0
+        self._documents = self._targets = self._utf8_bytes = self._characters = self._tokens = 0
         self._digest = hashlib.sha256()
         self._compressor = (
             lzma.LZMACompressor(preset=9 | lzma.PRESET_EXTREME) if split == "validation" else None
@@ -219,15 +233,13 @@ class _SplitWriter:
 
     def __enter__(self) -> "_SplitWriter":
         self._file = (self._folder / f"{self._split}.bin").open("wb")
+        self._ends_file = (self._folder / f"{self._split}.ends.bin").open("wb")
         self._mask_file = (self._folder / f"{self._split}.learned.bin").open("wb") if self._masks else None
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._file.close()
-        if self._mask_file:
-            self._mask_file.close()
-        with (self._folder / f"{self._split}.ends.bin").open("wb") as file:
-            file.write(_little_endian(self._ends))
+        for file in filter(None, (self._file, self._ends_file, self._mask_file)):
+            file.close()
 
     def add(self, document: Document, ids: list[list[int]]) -> int:
         """Write a document, given the ids of each of its pieces; returns the bytes of its text."""
@@ -240,11 +252,10 @@ class _SplitWriter:
         self._file.write(data)
         self._digest.update(data)
         self._tokens += len(tokens)
-        self._ends.append(self._tokens)
+        self._ends_file.write(self._tokens.to_bytes(8, "little"))
+        self._documents += 1
         learned = [piece.learned for piece in pieces]
-        ends_learned = learned[
-            -1
-        ]  # after an answer the end is learned; after a prompt there is nothing to say
+        ends_learned = learned[-1]  # after an answer the end is learned; after a prompt there is none
         self._targets += (
             sum(len(i) for i, counted in zip(ids, learned, strict=True) if counted) + ends_learned
         )
@@ -267,14 +278,18 @@ class _SplitWriter:
     def counts(self) -> SplitCounts:
         """What was written."""
         return SplitCounts(
-            documents=len(self._ends),
+            documents=self._documents,
             tokens=self._tokens,
             targets=self._targets,
             utf8_bytes=self._utf8_bytes,
             characters=self._characters,
             xz_bytes=self._compressed + len(self._compressor.flush()) if self._compressor else None,
-            sha256=self._digest.hexdigest(),
         )
+
+    @property
+    def sha256(self) -> str:
+        """Of the ids that were written (hex)."""
+        return self._digest.hexdigest()
 
 
 def _little_endian(values: "array[int]") -> bytes:

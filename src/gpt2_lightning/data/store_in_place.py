@@ -3,6 +3,7 @@
 import json
 import os
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -12,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from gpt2_lightning.data.corpus import Corpus, Split
 from gpt2_lightning.data.sources.token_files import Shard, TokenFiles
-from gpt2_lightning.data.token_store import SplitCounts, TokenStore
+from gpt2_lightning.data.token_store import SplitCounts, TokenArray, TokenStore
 from gpt2_lightning.data.tokenizer import end_of_text_id
 from gpt2_lightning.errors import InputError
 
@@ -22,7 +23,7 @@ _SCAN = 2**24  # ids looked at together
 class Shards:
     """The ids of several files as one stream, which can be cut anywhere."""
 
-    def __init__(self, parts: list[np.ndarray]) -> None:
+    def __init__(self, parts: Sequence[TokenArray]) -> None:
         self._parts = parts
         self._ends = list(accumulate(map(len, parts)))
 
@@ -39,7 +40,7 @@ class Shards:
         while start < stop:
             part = bisect_right(self._ends, start)
             first = start - (self._ends[part] - len(self._parts[part]))
-            pieces.append(self._parts[part][first : first + stop - start])
+            pieces.append(np.array(self._parts[part][first : first + stop - start]))  # holds no file open
             start += len(pieces[-1])
         return np.concatenate(pieces) if pieces else self._parts[0][:0]
 
@@ -61,30 +62,22 @@ class StoreInPlace(TokenStore):
         """The files that a corpus names.
 
         Args:
-            corpus: whose source, `validation` and perhaps `test` are `TokenFiles`.
+            corpus: of `TokenFiles`.
             fingerprint: of files and tokenizer.
             counts_file: keeps what looking at every id found, so that it is done once.
 
         Raises:
-            InputError: if there is no validation split, a file is damaged, or an id is past the
-                tokenizer's vocabulary.
+            InputError: if a file is damaged, or an id is past the tokenizer's vocabulary.
         """
         tokenizer = corpus.tokenizer.build(())
-        shards: dict[Split, list[Shard]] = {}
-        named: list[tuple[Split, object]] = [
-            ("train", corpus.source),
-            ("validation", corpus.validation),
-            ("test", corpus.test),
-        ]
-        for split, source in named:
-            if isinstance(source, TokenFiles):
-                shards[split] = source.shards()
-            elif split == "validation" or source is not None:
-                raise InputError(
-                    f"--data.corpus.{split}: token files hold no documents to draw a split from; name the "
-                    f"files of this split, for example --data.corpus.{split} TokenFiles "
-                    f"--data.corpus.{split}.paths val.bin"
-                )
+        sources: dict[Split, object] = {
+            "train": corpus.source,
+            "validation": corpus.validation,
+            "test": corpus.test,
+        }
+        shards: dict[Split, list[Shard]] = {
+            split: source.shards() for split, source in sources.items() if isinstance(source, TokenFiles)
+        }
         splits: dict[Split, SplitCounts] = {}
         if counts_file.exists():
             found = json.loads(counts_file.read_text())
@@ -94,7 +87,7 @@ class StoreInPlace(TokenStore):
             part = counts_file.with_name(f"{counts_file.name}.{os.getpid()}.part")
             part.write_text(json.dumps({split: asdict(counts) for split, counts in splits.items()}))
             part.replace(counts_file)
-        return cls(fingerprint, len(tokenizer), splits, shards, tokenizer)
+        return cls(fingerprint, len(tokenizer), 0, splits, shards, tokenizer)
 
     def tokens(self, split: Split) -> Shards:
         return Shards([shard.tokens for shard in self.shards[split]])
@@ -110,7 +103,7 @@ class StoreInPlace(TokenStore):
             found = np.append(found, offset)  # the last document goes on in no file
         return found
 
-    def learned(self, split: Split) -> np.ndarray | None:
+    def learned(self, split: Split) -> None:
         return None
 
     def tokenizer(self) -> PreTrainedTokenizerFast:

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from gpt2_lightning.data.corpus import Split
 from gpt2_lightning.data.digests import FileDigests
+from gpt2_lightning.data.file_array import FileArray
 
 
 class TokenArray(Protocol):
-    """A stream of ids `(N,)` that can be cut: an array, or the shards of several files."""
+    """Numbers `(N,)` that can be cut: an array, a file, or the shards of several files."""
 
     def __len__(self) -> int: ...
 
@@ -35,7 +35,6 @@ class SplitCounts:
         characters: of that text.
         xz_bytes: the documents' text, one after the other, after `xz -9e`; only for a validation
             split of at most 512 KiB, else `None`.
-        sha256: of the ids' file, `None` for files in place.
     """
 
     documents: int | None
@@ -44,7 +43,6 @@ class SplitCounts:
     utf8_bytes: int | None
     characters: int | None
     xz_bytes: int | None = None
-    sha256: str | None = None
 
     def bits_per_byte(self, nll: float) -> float | None:
         """Bits per UTF-8 byte of text, for a mean NLL in nats per target over the whole split.
@@ -73,11 +71,13 @@ class TokenStore(ABC):
     Attributes:
         fingerprint: of text, tokenizer and options.
         vocab_size: entries of the tokenizer.
+        rejected: records that were left out.
         splits: counts by split.
     """
 
     fingerprint: str
     vocab_size: int
+    rejected: int
     splits: dict[Split, SplitCounts]
 
     @abstractmethod
@@ -85,11 +85,11 @@ class TokenStore(ABC):
         """All ids of a split, `(tokens,)`."""
 
     @abstractmethod
-    def document_ends(self, split: Split) -> np.ndarray:
+    def document_ends(self, split: Split) -> TokenArray:
         """For each document, the position after its end-of-text, int64 `(documents,)`."""
 
     @abstractmethod
-    def learned(self, split: Split) -> np.ndarray | None:
+    def learned(self, split: Split) -> TokenArray | None:
         """Whether each id is a target, bool `(tokens,)`; `None` if all are."""
 
     @abstractmethod
@@ -101,16 +101,16 @@ class TokenStore(ABC):
 class BuiltStore(TokenStore):
     """A folder with `<split>.bin` (flat little-endian ids), `<split>.ends.bin` and the rest.
 
+    Where records were left out, its `quarantine.jsonl` says which and why.
+
     Attributes:
         folder: where it lies.
         dtype: of the ids, `<u2` or `<u4`.
-        rejected: records that were left out; `quarantine.jsonl` says where and why.
         files: SHA-256 of every file by its name in the folder.
     """
 
     folder: Path
     dtype: str
-    rejected: int
     files: dict[str, str]
 
     @classmethod
@@ -129,14 +129,14 @@ class BuiltStore(TokenStore):
         return store
 
     def tokens(self, split: Split) -> TokenArray:
-        return np.memmap(self.folder / f"{split}.bin", dtype=self.dtype, mode="r")
+        return FileArray.whole(self.folder / f"{split}.bin", self.dtype)
 
-    def document_ends(self, split: Split) -> np.ndarray:
-        return np.memmap(self.folder / f"{split}.ends.bin", dtype="<i8", mode="r")
+    def document_ends(self, split: Split) -> TokenArray:
+        return FileArray.whole(self.folder / f"{split}.ends.bin", "<i8")
 
-    def learned(self, split: Split) -> np.ndarray | None:
+    def learned(self, split: Split) -> TokenArray | None:
         path = self.folder / f"{split}.learned.bin"
-        return np.memmap(path, dtype=np.bool_, mode="r") if path.exists() else None
+        return FileArray.whole(path, "|b1") if path.exists() else None
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         return AutoTokenizer.from_pretrained(self.folder / "tokenizer")

@@ -150,7 +150,8 @@ class GPT2Module(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Records the token-weighted validation metrics.
 
-        Under `limit_val_batches`, bits per byte is at the bytes per token of the whole split.
+        Where not every token of the split was looked at (`limit_val_batches`, documents that are cut),
+        bits per byte takes the mean NLL for that of the rest.
         """
         self._record_split("validation", metrics.VAL_PREFIX)
 

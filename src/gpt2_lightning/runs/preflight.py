@@ -57,7 +57,7 @@ def counts(data: TextDataModule) -> list[str]:
         cells = "".join(f"{'?' if number is None else format(number, ','):>16}" for number in numbers)
         documents = "?" if split_counts.documents is None else format(split_counts.documents, ",")
         lines.append(f"{split:<12}{documents:>12}{cells}")
-    if rejected := getattr(data.store, "rejected", 0):
+    if rejected := data.store.rejected:
         lines.append(f"{rejected:,} records were left out; they are in the store's quarantine.jsonl")
     return lines
 

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -26,6 +27,17 @@ class Source(ABC):
     masks_prompts = False
     """Whether some text is read but not learned."""
 
+    place = "--data.corpus.source"
+    """Where it stands among the options; messages begin with it."""
+
+    def put_at(self, place: str) -> None:
+        """Take a place among the options, for messages, and look at the options that were given.
+
+        Raises:
+            InputError: if one of them cannot work.
+        """
+        self.place = place
+
     @abstractmethod
     def documents(self) -> Iterator[Record]:
         """Every record of the corpus, in a fixed order: a document, or why it is none."""
@@ -36,7 +48,11 @@ class Source(ABC):
 
     def settings(self) -> dict[str, Any]:
         """The options that decide the documents besides the files, as plain JSON."""
-        return {name: value for name, value in vars(self).items() if name not in {"paths"}}
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if name not in {"paths", "place"} and not name.startswith("_")
+        }
 
 
 class LocalSource(Source):
@@ -47,7 +63,11 @@ class LocalSource(Source):
         """The files whose bytes decide the documents, in a fixed order."""
 
     def fingerprint(self, digest: Digest) -> str:
-        parts = [type(self).__name__, self.settings(), [digest(path) for path in self.files()]]
+        try:
+            digests = [digest(path) for path in self.files()]
+        except OSError as error:
+            raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from None
+        parts = [type(self).__name__, self.settings(), digests]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -72,7 +92,7 @@ class FileSource(LocalSource):
             if not matches:
                 wanted = " or ".join(f"*{suffix}" for suffix in self.suffixes)
                 raise InputError(
-                    f"--data.corpus.source.paths {entry!r}: no such file, no {wanted} below such a folder, "
+                    f"{self.place}.paths {entry!r}: no such file, no {wanted} below such a folder, "
                     "and no file matches it as a glob"
                 )
             found.update(dict.fromkeys(matches))
@@ -104,30 +124,55 @@ def open_binary(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, str | Rejected]]:
+def read_lines(path: Path, keep_bytes: bool = False) -> Iterator[tuple[int, str | Rejected]]:
     r"""Number (from 1) and text of each line of a UTF-8 file, its `\n` included.
 
     A byte-order mark at the start is dropped, and `\r\n` is read as `\n`. A line that is not UTF-8
     comes as a rejection, as does the rest of a compressed file that cannot be read on.
+
+    Args:
+        path: of the file.
+        keep_bytes: bytes that are not UTF-8 come as surrogates instead, for a format whose records
+            can be longer than a line; `not_utf8` finds them.
     """
     number = 0
     try:
         with open_binary(path) as file:
             for number, data in enumerate(file, start=1):
-                yield number, _decode(data, path, number)
+                yield number, _decode(data, path, number, keep_bytes)
     except (EOFError, OSError, zlib.error) as error:
         if path.suffix not in _COMPRESSED:
             raise
         yield number + 1, Rejected(f"{path}:{number + 1}", f"the compressed file cannot be read on ({error})")
 
 
-def _decode(data: bytes, path: Path, number: int) -> str | Rejected:
+def _decode(data: bytes, path: Path, number: int, keep_bytes: bool) -> str | Rejected:
+    codec = "utf-8-sig" if number == 1 else "utf-8"
     try:
-        text = data.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError as error:
-        return Rejected(
-            f"{path}:{number}",
-            f"byte 0x{error.object[error.start]:02x} is not UTF-8; convert the file, for example with: "
-            f"iconv -f LATIN1 -t UTF-8 {path}",
-        )
+        text = data.decode(codec)
+    except UnicodeDecodeError:
+        text = data.decode(codec, errors="surrogateescape")
+        if not keep_bytes:
+            return Rejected(f"{path}:{number}", not_utf8(text, path))
     return text[:-2] + "\n" if text.endswith("\r\n") else text
+
+
+def check_pattern(pattern: str | None, option: str) -> None:
+    """Refuse what is no regular expression."""
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        raise InputError(f"{option} {pattern!r}: no regular expression ({error})") from None
+
+
+def not_utf8(text: str, path: Path) -> str:
+    """The reason, if `text` holds a byte of the file that is not UTF-8; else empty."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        byte = ord(text[error.start]) - 0xDC00  # `surrogateescape` makes U+DC80 of the byte 0x80
+        return (
+            f"byte 0x{byte:02x} is not UTF-8; convert the file, for example with: "
+            f"iconv -f LATIN1 -t UTF-8 {path}"
+        )
+    return ""

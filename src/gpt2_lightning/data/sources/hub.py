@@ -4,13 +4,17 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, NoReturn
 
 from gpt2_lightning.data.documents import Document, Record
-from gpt2_lightning.data.sources.base import Digest, Source
+from gpt2_lightning.data.sources.base import Digest, Source, check_pattern
 from gpt2_lightning.data.sources.records import document_of
 from gpt2_lightning.data.templates import TemplateName
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.ranges import PositiveInt
+
+_COMMIT = re.compile("[0-9a-f]{40}")
 
 
 class HubDataset(Source):
@@ -27,7 +31,8 @@ class HubDataset(Source):
             next are joined. For data sets that hold a line per row, as WikiText does.
         streaming: read over the network as it goes, instead of downloading first.
         max_documents: read only so many; all if not given.
-        revision: branch, tag or commit. The commit it stood for is part of the token store's name.
+        revision: branch, tag or commit. The commit it stood for is part of the token store's name, and
+            is what is read; given as the commit itself, a finished store needs no network.
     """
 
     def __init__(
@@ -39,7 +44,7 @@ class HubDataset(Source):
         template: TemplateName | None = None,
         heading: str | None = None,
         streaming: bool = False,
-        max_documents: int | None = None,
+        max_documents: PositiveInt | None = None,
         revision: str = "main",
     ) -> None:
         self.name = name
@@ -53,15 +58,27 @@ class HubDataset(Source):
         self.revision = revision
         self.masks_prompts = template is not None
 
+    def put_at(self, place: str) -> None:
+        super().put_at(place)
+        check_pattern(self.heading, f"{place}.heading")
+        if self.heading and self.template:
+            raise InputError(f"{place}.heading: joins rows of plain text; leave it or {place}.template out")
+
     def fingerprint(self, digest: Digest) -> str:
+        settings = self.settings() | {"revision": self._commit}
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def _commit(self) -> str:
+        """The commit that `revision` stands for; of a local folder, a digest of its files."""
         from datasets import load_dataset_builder
 
+        if _COMMIT.fullmatch(self.revision):
+            return self.revision
         try:
-            commit = load_dataset_builder(self.name, self.config, revision=self.revision).hash
+            return str(load_dataset_builder(self.name, self.config, revision=self.revision).hash)
         except Exception as error:
             self._fail(error)
-        settings = self.settings() | {"revision": commit}
-        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def documents(self) -> Iterator[Record]:
         records = self._joined() if self.heading else self._each()
@@ -75,18 +92,21 @@ class HubDataset(Source):
             yield document_of(row, self._origin(number), self.field, self.template)
 
     def _joined(self) -> Iterator[Record]:
+        """Rows up to the next heading as one document; one with a row that is no text is left out."""
         text: list[str] = []
-        start = 1
+        start, readable = 1, True
         for number, row in enumerate(self._rows(), start=1):
             line = document_of(row, self._origin(number), self.field, None)
             if not isinstance(line, Document):
                 yield line
+                readable = False
                 continue
-            if text and re.match(self.heading or "", line.text):
-                yield Document("".join(text), self._origin(start))
-                text, start = [], number
+            if re.match(self.heading or "", line.text):
+                if text and readable:
+                    yield Document("".join(text), self._origin(start))
+                text, start, readable = [], number, True
             text.append(line.text)
-        if text:
+        if text and readable:
             yield Document("".join(text), self._origin(start))
 
     def _origin(self, row: int) -> str:
@@ -96,8 +116,9 @@ class HubDataset(Source):
         from datasets import load_dataset
 
         try:
+            revision = self._commit if _COMMIT.fullmatch(self._commit) else self.revision
             rows = load_dataset(
-                self.name, self.config, split=self.split, streaming=self.streaming, revision=self.revision
+                self.name, self.config, split=self.split, streaming=self.streaming, revision=revision
             )
             yield from rows
         except Exception as error:
@@ -106,7 +127,7 @@ class HubDataset(Source):
     def _fail(self, error: Exception) -> NoReturn:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(
-            f"--data.corpus.source.name {self.name!r} (config {self.config!r}, split {self.split!r}, "
+            f"{self.place}.name {self.name!r} (config {self.config!r}, split {self.split!r}, "
             f"revision {self.revision!r}) cannot be read: {reason}. Check the names on the hub; without a "
             "network, read it once where there is one and copy its cache (HF_HOME), or give local files with "
             "DATA=json or DATA=parquet"

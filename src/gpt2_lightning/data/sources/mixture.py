@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from gpt2_lightning.data.documents import Document, Record
 from gpt2_lightning.data.sources.base import Digest, Source
+from gpt2_lightning.data.sources.token_files import TokenFiles
 from gpt2_lightning.errors import InputError
 
 
@@ -25,12 +26,22 @@ class Mixture(Source):
     def __init__(self, sources: list[Source], weights: list[float] | None = None) -> None:
         self.sources = sources
         self.weights = weights or [1.0] * len(sources)
-        if len(self.weights) != len(sources) or not sources or min(self.weights) <= 0:
-            raise InputError(
-                f"--data.corpus.source.weights {weights}: give one positive number for each of the "
-                f"{len(sources)} sources"
-            )
         self.masks_prompts = any(source.masks_prompts for source in sources)
+
+    def put_at(self, place: str) -> None:
+        super().put_at(place)
+        if len(self.weights) != len(self.sources) or not self.sources or min(self.weights) <= 0:
+            raise InputError(
+                f"{place}.weights {self.weights}: give one positive number for each of the "
+                f"{len(self.sources)} sources"
+            )
+        for number, source in enumerate(self.sources):
+            source.put_at(f"{place}.sources[{number}]")
+            if isinstance(source, Mixture | TokenFiles):
+                raise InputError(
+                    f"{source.place} {type(source).__name__}: a mixture takes sources of documents alone; "
+                    "mix them before, or list all files of one kind in its `paths`"
+                )
 
     def fingerprint(self, digest: Digest) -> str:
         parts = [self.weights, [source.fingerprint(digest) for source in self.sources]]

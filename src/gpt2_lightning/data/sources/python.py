@@ -17,9 +17,6 @@ class _StandardLibrary(LocalSource):
     def __init__(self) -> None:
         self._library = Path(sysconfig.get_path("stdlib"))
 
-    def settings(self) -> dict[str, str]:
-        return {}
-
     def files(self) -> list[Path]:
         return [
             path

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt2_lightning.data.documents import BadRecordError, Document, Record, Rejected
-from gpt2_lightning.data.sources.base import FileSource, read_lines
+from gpt2_lightning.data.sources.base import FileSource, not_utf8, read_lines
 from gpt2_lightning.data.templates import TEMPLATES, TemplateName, text_field
 
 
@@ -113,12 +113,14 @@ class CSVFiles(RecordFiles):
     suffixes = (".csv", ".tsv")
 
     def _records(self, path: Path) -> Iterator[tuple[str, Any]]:
-        broken: list[Rejected] = []
+        unreadable: list[Rejected] = []
         csv.field_size_limit(2**31 - 1)
-        reader = csv.DictReader(
-            _good(read_lines(path), broken), delimiter="\t" if ".tsv" in path.suffixes else ","
-        )
-        _ = reader.fieldnames  # reads the first line, so that the numbers are right from the second on
+        lines = _readable(read_lines(path, keep_bytes=True), unreadable)
+        reader = csv.DictReader(lines, delimiter="\t" if ".tsv" in path.suffixes else ",")
+        names = reader.fieldnames or ()  # reads the first line, so that numbers are right from the second on
+        if reason := not_utf8(" ".join(names), path):
+            yield f"{path}:1", Rejected(f"{path}:1", reason)
+            return
         while True:
             origin = f"{path}:{reader.line_num + 1}"
             try:
@@ -126,25 +128,23 @@ class CSVFiles(RecordFiles):
             except csv.Error as error:
                 yield origin, Rejected(origin, f"broken CSV: {error}")
                 continue
-            while broken:
-                yield broken[0].origin, broken.pop(0)
+            while unreadable:
+                yield unreadable[0].origin, unreadable.pop(0)
             if record is None:
                 return
             if None in record or None in record.values():
-                yield (
-                    origin,
-                    Rejected(
-                        origin, f"the row has not the {len(reader.fieldnames or ())} fields of the first line"
-                    ),
-                )
+                yield origin, Rejected(origin, f"the row has not the {len(names)} fields of the first line")
+            elif reason := not_utf8(" ".join(record.values()), path):
+                yield origin, Rejected(origin, reason)
             else:
                 yield origin, record
 
 
-def _good(lines: Iterator[tuple[int, str | Rejected]], broken: list[Rejected]) -> Iterator[str]:
+def _readable(lines: Iterator[tuple[int, str | Rejected]], rest: list[Rejected]) -> Iterator[str]:
+    """The lines; what ends a compressed file early goes to `rest`."""
     for _, line in lines:
         if isinstance(line, Rejected):
-            broken.append(line)
+            rest.append(line)
         else:
             yield line
 

@@ -6,7 +6,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from gpt2_lightning.data.documents import Document, Record, Rejected
-from gpt2_lightning.data.sources.base import FileSource, read_lines
+from gpt2_lightning.data.sources.base import FileSource, check_pattern, read_lines
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.ranges import NonNegativeInt
 
@@ -45,14 +45,12 @@ class TextFiles(FileSource):
         self.heading = heading
         self.min_chars = int(min_chars)
         self.span = (float(span[0]), float(span[1]))
+
+    def put_at(self, place: str) -> None:
+        super().put_at(place)
         if not 0 <= self.span[0] < self.span[1] <= 1:
-            raise InputError(f"--data.corpus.source.span {list(span)}: give two shares from 0 to 1 that rise")
-        try:
-            re.compile(heading or "")
-        except re.error as error:
-            raise InputError(
-                f"--data.corpus.source.heading {heading!r}: no regular expression ({error})"
-            ) from None
+            raise InputError(f"{place}.span {list(self.span)}: give two shares from 0 to 1 that rise")
+        check_pattern(self.heading, f"{place}.heading")
 
     def documents(self) -> Iterator[Record]:
         for path in self.files():

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from gpt2_lightning.data.documents import Record
+from gpt2_lightning.data.file_array import FileArray
 from gpt2_lightning.data.sources.base import FileSource
 from gpt2_lightning.errors import InputError
 
@@ -17,10 +18,10 @@ _MAGIC = {20240520: "<u2", 20240801: "<u4"}  # llm.c: GPT-2 and Llama 3; modded-
 
 @dataclass(frozen=True)
 class Shard:
-    """One file: its ids, memory-mapped, and the position after each document where an index says so."""
+    """One file: its ids, and the position after each document where an index says so."""
 
     path: Path
-    tokens: np.ndarray
+    tokens: FileArray
     ends: np.ndarray | None
 
 
@@ -43,10 +44,10 @@ class TokenFiles(FileSource):
         self.dtype = dtype
 
     def documents(self) -> Iterator[Record]:
-        raise InputError("--data.corpus.source TokenFiles: token files hold no text; they cannot be mixed")
+        raise TypeError("token files hold no text")
 
     def shards(self) -> list[Shard]:
-        """The files, opened.
+        """The files, none of them held open.
 
         Raises:
             InputError: if a file has another length than it should.
@@ -67,7 +68,7 @@ def _open(path: Path, dtype: np.dtype) -> Shard:
             )
     if size <= offset or (size - offset) % dtype.itemsize:
         raise InputError(f"{path}: {size:,} bytes are no whole, positive number of {dtype.name} ids")
-    tokens = np.memmap(path, dtype=dtype, mode="r", offset=offset)
+    tokens = FileArray(path, dtype.str, (size - offset) // dtype.itemsize, offset)
     index = path.with_name(path.name + ".index")
     ends = np.fromfile(index, dtype="<u8").astype(np.int64) if index.exists() else None
     if ends is not None and (len(ends) == 0 or ends[-1] != len(tokens) or (np.diff(ends) <= 0).any()):
