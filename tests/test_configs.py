@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+import yaml
 
 from gpt2_lightning import cli
 from tests.conftest import ASSETS, ROOT
@@ -93,7 +94,7 @@ def write_corpus(name: str, folder: Path) -> list[str]:
             file.writelines(json.dumps({"text": text}) + "\n" for text in texts)
     elif name == "parquet":
         pyarrow.parquet.write_table(pyarrow.table({"text": texts}), folder / "a.parquet")
-    elif name in ("instructions", "alpaca"):
+    elif name == "instructions":
         records = [{"instruction": text[:40], "input": "", "output": text[40:80]} for text in texts * 2]
         (folder / "a.json").write_text(json.dumps(records))
     elif name == "tokens":
@@ -112,19 +113,53 @@ def write_corpus(name: str, folder: Path) -> list[str]:
     return [f"{FIELDS}paths={folder}"]
 
 
-HUB = ["alpaca", "fineweb_edu", "openwebtext", "tinystories", "wikipedia_zh", "wikitext2", "wikitext103"]
+HUB = [
+    "hub",
+    "alpaca",
+    "fineweb_edu",
+    "openwebtext",
+    "tinystories",
+    "wikipedia_zh",
+    "wikitext2",
+    "wikitext103",
+]
+
+
+@pytest.mark.parametrize("name", HUB)
+def test_hub_corpus_of_configs_is_read(tmp_path: Path, name: str, gpt2_tokenizer: Path):
+    """Against a local folder of the data set's shape, in place of the hub."""
+    columns = {"text": "some text ", "instruction": "do ", "input": "", "output": "done "}
+    for split in ("train", "validation", "test"):
+        lines = (
+            json.dumps({field: f" = {split} {number} {text}" for field, text in columns.items()}) + "\n"
+            for number in range(60)
+        )
+        (tmp_path / "set").mkdir(exist_ok=True)
+        (tmp_path / "set" / f"{split}.jsonl").write_text("".join(lines))
+    piece = yaml.safe_load((CONFIGS / "data" / f"{name}.yaml").read_text())
+    here = [
+        option
+        for role in ("source", "validation", "test")
+        if role in piece
+        for option in (f"--data.corpus.{role}.name={tmp_path / 'set'}", f"--data.corpus.{role}.config=null")
+    ]
+    if piece["tokenizer"]["class_path"] == "Pretrained":
+        here.append(f"--data.corpus.tokenizer.path={gpt2_tokenizer}")
+    else:
+        here.append("--data.corpus.tokenizer.vocab_size=300")
+    corpus = f"--data.corpus={CONFIGS / 'data' / name}.yaml"
+    _, config, _, store, *_ = options(tmp_path)
+    small = ["--data.block_size=16", "--data.corpus.validation_fraction=0.3", *TOY]
+    assert main("preflight", config, store, corpus, *here, *small) == 0
 
 
 @pytest.mark.parametrize("name", [name for name in names("data") if name not in HUB])
 def test_corpus_of_configs_trains(tmp_path: Path, name: str, gpt2_tokenizer: Path):
     """From the command line, with no code, on files of the shape it expects."""
     corpus = f"--data.corpus={CONFIGS / 'data' / name}.yaml"
-    own = [] if name.startswith("python") else write_corpus(name, tmp_path / "corpus")
-    vocabulary = (
-        ["--data.corpus.tokenizer=Bytes"]
-        if name.startswith("python")
-        else ["--data.corpus.tokenizer.vocab_size=300"]
-    )
+    offline = name.startswith("python") or name == "mixture"
+    own = [] if offline else write_corpus(name, tmp_path / "corpus")
+    vocabulary = ["--data.corpus.tokenizer=Bytes"] if offline else ["--data.corpus.tokenizer.vocab_size=300"]
     if "Pretrained" in (CONFIGS / "data" / f"{name}.yaml").read_text():
         vocabulary = [f"--data.corpus.tokenizer.path={gpt2_tokenizer}"]
     fraction = [

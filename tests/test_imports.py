@@ -9,7 +9,7 @@ from tests.conftest import ROOT
 
 SOURCE = ROOT / "src" / "gpt2_lightning"
 LAYERS = [
-    {"errors", "ranges", "metrics", "precision"},
+    {"errors", "ranges", "metrics", "precision", "locations", "run_length"},
     {"data", "model"},
     {"callbacks"},
     {"inference", "runs"},

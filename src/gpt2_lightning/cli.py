@@ -22,7 +22,8 @@ from gpt2_lightning.callbacks.warmup import WarmupSchedule
 from gpt2_lightning.consistency import check
 from gpt2_lightning.data.datamodule import TextDataModule
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.inference.export import export
+from gpt2_lightning.inference.export import export, load_weights
+from gpt2_lightning.locations import LATEST, locate
 from gpt2_lightning.model.module import GPT2Module
 from gpt2_lightning.option_errors import Parser, fail
 from gpt2_lightning.precision import best_precision
@@ -54,17 +55,51 @@ class GPT2Trainer(Trainer):
         """
         datamodule.prepare_data()
         datamodule.setup()
-        datamodule.trainer = self  # whose devices and accumulation decide the steps
+        datamodule.trainer = model.trainer = self  # whose devices and accumulation decide the steps
+        self.datamodule = datamodule
         print(preflight.report(self, model, datamodule))
+
+    def export(
+        self,
+        model: GPT2Module,
+        datamodule: TextDataModule,
+        ckpt_path: str | None = None,
+        weights_only: bool | None = None,
+        folder: str | None = None,
+        merge: bool = False,
+    ) -> None:
+        """Write a checkpoint's model as a Hugging Face folder.
+
+        Args:
+            model: of the run's configuration.
+            datamodule: whose tokenizer goes with it.
+            ckpt_path: the checkpoint.
+            weights_only: not used; a checkpoint is loaded as data always.
+            folder: to write; `export`, or merged `export-merged`, in the run's folder if not given.
+            merge: work an adapter into the model's weights.
+        """
+        checkpoint = Path(ckpt_path or "")
+        if not checkpoint.is_file():
+            raise InputError("--ckpt_path must be given: logs/<experiment>/<run>/checkpoints/best.ckpt")
+        datamodule.prepare_data()
+        datamodule.setup()
+        datamodule.trainer = model.trainer = self
+        self.datamodule = datamodule
+        model.configure_model()
+        load_weights(model, checkpoint)
+        run = run_folder.of_checkpoint(checkpoint)
+        place = Path(folder) if folder else (run or Path()) / ("export-merged" if merge else "export")
+        export(model, datamodule.tokenizer, place, merge)
+        print(place)
 
 
 class GPT2CLI(LightningCLI):
-    """`fit`, `validate` and `test` as users of Lightning know them, and `preflight`."""
+    """`fit`, `validate` and `test` as users of Lightning know them, `preflight` and `export`."""
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         verbs = LightningCLI.subcommands()
-        own = {"preflight": {"model", "datamodule"}}
+        own = {verb: {"model", "datamodule"} for verb in ("preflight", "export")}
         return {verb: verbs[verb] for verb in ("fit", "validate", "test")} | own
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -91,6 +126,9 @@ class GPT2CLI(LightningCLI):
         trainer = config.trainer
         if trainer.precision is None:
             trainer.precision = best_precision(trainer.accelerator)
+        if config.model.compile:
+            trainer.inference_mode = False  # what a compiled body has seen in inference mode cannot train
+        _pin_latest(config)
         if self.subcommand != "fit":
             trainer.logger = False
             return
@@ -112,6 +150,10 @@ class GPT2CLI(LightningCLI):
             os.environ[_RUN_FOLDER] = str(run_folder.create(Path(config.logs), experiment))
         return Path(os.environ.get(_RUN_FOLDER) or config.logs)  # only rank zero writes there
 
+    def instantiate_classes(self) -> None:
+        super().instantiate_classes()
+        self.model.config(self.datamodule)  # looks at every option of the model, before any text is read
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         trainer = self._get(self.config_init, "trainer")
         if trainer.enable_progress_bar is not False:
@@ -127,11 +169,23 @@ class GPT2CLI(LightningCLI):
             return
         folder, checkpoints = Path(self.trainer.default_root_dir), find(self.trainer, Checkpoints)
         checkpoint = checkpoints.best if checkpoints.best.exists() else checkpoints.last
-        export(checkpoint, self.model.architecture, self.datamodule.tokenizer, folder / "export")
+        load_weights(self.model, checkpoint)
+        export(self.model, self.datamodule.tokenizer, folder / "export")
         summary = find(self.trainer, RunRecord).write_summary(self.trainer, "finished")
         print(f"\n{folder}\n{table(summary)}\n")
         print(f'Next:  make sample RUN={folder} PROMPT="The with statement"')
         print("       make tensorboard")
+
+
+def _pin_latest(config: Namespace) -> None:
+    """Put the run's own name in place of `latest`, so that the configuration repeats the run."""
+    tokenizer = config.data.corpus.tokenizer
+    options = [(config.model, "pretrained", "--model.pretrained")]
+    if tokenizer and "path" in tokenizer.get("init_args", {}):
+        options.append((tokenizer.init_args, "path", "--data.corpus.tokenizer.path"))
+    for section, name, option in options:
+        if section[name] and Path(section[name]).name == LATEST:
+            section[name] = locate(section[name], option)
 
 
 def _as_list(option: Any) -> list[Any]:

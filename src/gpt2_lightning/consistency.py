@@ -21,7 +21,7 @@ def check(config: Namespace) -> None:
     """
     if isinstance(config.seed_everything, bool) or config.seed_everything < 0:
         raise InputError(f"--seed_everything {config.seed_everything}: give a whole number from 0")
-    _check_model(config.model.architecture, config.data.block_size)
+    _check_activation(config.model.architecture.activation_function)
     _check_length(config)
     if config.ckpt_path and not Path(config.ckpt_path).is_file():
         raise InputError(
@@ -30,22 +30,12 @@ def check(config: Namespace) -> None:
     _check_writable(Path(config.data.folder), "--data.folder")
 
 
-def _check_model(architecture: Namespace, block_size: int) -> None:
-    if architecture.n_embd % architecture.n_head:
+def _check_activation(name: str | None) -> None:
+    if name is not None and name not in ACT2FN:
+        close = get_close_matches(name, list(ACT2FN), n=1)
         raise InputError(
-            f"--model.architecture.n_head {architecture.n_head} does not divide "
-            f"--model.architecture.n_embd {architecture.n_embd}: each head has n_embd / n_head dimensions"
-        )
-    if architecture.activation_function not in ACT2FN:
-        close = get_close_matches(architecture.activation_function, list(ACT2FN), n=1)
-        raise InputError(
-            f"--model.architecture.activation_function {architecture.activation_function!r} is unknown"
+            f"--model.architecture.activation_function {name!r} is unknown"
             + (f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(sorted(ACT2FN))}")
-        )
-    if block_size > architecture.n_positions:
-        raise InputError(
-            f"--data.block_size {block_size} is longer than --model.architecture.n_positions "
-            f"{architecture.n_positions}: take a shorter block, or a model with more positions"
         )
 
 
@@ -53,10 +43,10 @@ def _check_length(config: Namespace) -> None:
     trainer, warmup_steps = config.trainer, config.warmup.warmup_steps
     has_steps = trainer.max_steps > 0
     has_epochs = trainer.max_epochs is not None and trainer.max_epochs > 0
-    if not has_steps and not has_epochs:
+    if not has_steps and not has_epochs and not trainer.max_time:
         raise InputError(
             "the learning-rate schedule needs to know how long the run is: give --trainer.max_steps or "
-            "--trainer.max_epochs, at least 1"
+            "--trainer.max_epochs, at least 1, or --trainer.max_time"
         )
     _check_accumulation(trainer)
     if trainer.gradient_clip_val is not None and trainer.gradient_clip_val < 0:

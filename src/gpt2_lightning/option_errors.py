@@ -13,6 +13,21 @@ _UNKNOWN_ARGUMENTS = re.compile(r"unrecognized arguments: (?P<key>\S+)")
 _UNKNOWN_OPTION = re.compile(r"(?:Subcommand '\w+' does not accept option|Option) '(?P<key>[^']*)'")
 _MISSING = re.compile(r"the following arguments are required: (?P<keys>.*)")
 _RESTRICTION = re.compile(r"Not of type \w+: (?P<value>.*) does not conform to restriction (?P<rule>.*)")
+_UNION = re.compile(
+    r"Does not validate against any of the Union subtypes.*?Errors:(?P<errors>.*)"
+    r"Given value type:.*?Given value: (?P<value>.*)",
+    re.DOTALL,
+)
+_PLAIN_ERRORS = (  # of one member of a union, and how it is said
+    (
+        re.compile(r"Not of type \w+: does not conform to restriction (?P<it>.*)"),
+        "is out of range: it must be {}",
+    ),
+    (re.compile(r"Not of type \w+: invalid literal for (?P<it>\w+)\(\).*"), "is no {}"),
+    (re.compile(r"Expected a typing.Literal\[(?P<it>.*)\]"), "is unknown; there are: {}"),
+    (re.compile(r"(?:Expected a dot|Unexpected) import path (?P<it>\w+).*"), "is no class and no file"),
+    (re.compile(r"Expected a <class '(?P<it>\w+)'>"), "is no {}"),
+)
 
 
 class Parser(LightningArgumentParser):
@@ -41,6 +56,8 @@ def explain(message: str, known: Iterable[str], arguments: list[str]) -> str:
     """
     if match := _WRONG_VALUE.match(message):
         reason = _RESTRICTION.sub(r"\g<value> is out of range: it must be \g<rule>", match["reason"])
+        if union := _UNION.search(reason):
+            reason = _explain_union(union["errors"], union["value"])
         reason = " ".join(reason.split()).replace("v>", ">").replace("v<", "<")
         return f"--{_whole_name(match['key'], arguments)}: {reason}"
     if match := _MISSING.match(message):
@@ -51,6 +68,16 @@ def explain(message: str, known: Iterable[str], arguments: list[str]) -> str:
         close = difflib.get_close_matches(name, list(known), n=1)
         return f"--{name}: no such option" + (f"; did you mean --{close[0]}?" if close else "; see --help")
     return " ".join(message.split())
+
+
+def _explain_union(errors: str, value: str) -> str:
+    """The first thing that is wrong with a value of an option that may also be left out."""
+    parts = [part.strip() for part in errors.split("\n    - ") if part.strip()]
+    wrong = next((part for part in parts if "NoneType" not in part), errors.strip())
+    for pattern, said in _PLAIN_ERRORS:
+        if match := pattern.match(wrong):
+            return f"{value} {said.format(match['it'])}"
+    return f"{value}: {wrong}"
 
 
 def _whole_name(key: str, arguments: list[str]) -> str:

@@ -156,11 +156,47 @@ def test_csv_bytes_that_are_not_utf8_cost_their_record_and_no_number(tmp_path: P
     (tmp_path / "a.csv").write_bytes(b'text\ngood\n"two\n\xff lines"\ngood\n\n"cut\n')
     source = CSVFiles(str(tmp_path))
     records = list(source.documents())
-    assert [record.origin.rsplit(":")[-1] for record in records] == ["2", "3", "5", "6"]
-    assert reasons(source)[0].startswith(f"{tmp_path}/a.csv:3: byte 0xff is not UTF-8")
+    assert [record.origin.rsplit(":")[-1] for record in records] == ["2", "3", "5", "7"]
+    first, last = reasons(source)
+    assert first.startswith(f"{tmp_path}/a.csv:3: byte 0xff is not UTF-8")
+    assert last == f"{tmp_path}/a.csv:7: broken CSV: unexpected end of data"
     (tmp_path / "a.csv").write_bytes(b"te\xfft\ngood\n")
     (reason,) = reasons(source)
     assert reason.startswith(f"{tmp_path}/a.csv:1: byte 0xff")
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"), [(b"text\rid\n", "broken CSV"), (b"text,text\n", "two columns of the first line")]
+)
+def test_csv_without_usable_names_says_so(tmp_path: Path, header: bytes, reason: str):
+    (tmp_path / "a.csv").write_bytes(header)
+    assert reasons(CSVFiles(str(tmp_path)))[0].startswith(f"{tmp_path}/a.csv:1: {reason}")
+
+
+def test_rows_of_parquet_that_are_not_utf8_cost_themselves_alone(tmp_path: Path):
+    raw = pyarrow.array([b"good", b"\xff", b"good too"], pyarrow.binary())
+    text = pyarrow.Array.from_buffers(pyarrow.string(), 3, raw.buffers())
+    pyarrow.parquet.write_table(pyarrow.table({"text": text}), tmp_path / "a.parquet")
+    source = ParquetFiles(str(tmp_path))
+    assert texts(source) == ["good", "good too"]
+    assert [reason.split(": is not")[0] for reason in reasons(source)] == [
+        f"{tmp_path}/a.parquet: row group 1, row 2"
+    ]
+
+
+@pytest.mark.parametrize("text", ["1" * 5000, "[" * 100_000], ids=["digits", "depth"])
+def test_json_that_python_cannot_hold_is_broken_too(tmp_path: Path, text: str):
+    (tmp_path / "a.json").write_text("[" + text)
+    (tmp_path / "b.jsonl").write_text(text)
+    found = reasons(JSONFiles(str(tmp_path)))
+    assert len(found) == 2
+    assert all("broken JSON" in reason or "belongs" in reason for reason in found)
+
+
+@pytest.mark.parametrize("options", [{"separator": " *"}, {"min_chars": 5}])
+def test_text_options_that_do_nothing_are_refused(options: dict[str, Any]):
+    with pytest.raises(InputError, match=rf"--data.corpus.source.{next(iter(options))}"):
+        Corpus(TextFiles("a.txt", **options))
 
 
 def test_file_that_cannot_be_read_is_named(tmp_path: Path):

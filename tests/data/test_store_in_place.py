@@ -14,7 +14,7 @@ from gpt2_lightning.data.corpus import Corpus
 from gpt2_lightning.data.datamodule import TextDataModule
 from gpt2_lightning.data.sources import TextFiles, TokenFiles
 from gpt2_lightning.data.store_builder import open_or_build
-from gpt2_lightning.data.store_in_place import Shards
+from gpt2_lightning.data.store_in_place import Shards, StoreInPlace
 from gpt2_lightning.data.tokenizer import Bytes
 from gpt2_lightning.errors import InputError
 
@@ -49,16 +49,47 @@ def test_each_format_is_read_in_place(tmp_path: Path, write, name: str):
     path = write(tmp_path / name)
     store = open_or_build(tmp_path / "stores", corpus(path, path))
     assert store.tokens("train")[:].tolist() == IDS.tolist()
-    assert store.document_ends("train").tolist() == [3, 5, 9]
+    assert store.document_ends("train")[:].tolist() == [3, 5, 9]
     assert store.splits["validation"].utf8_bytes == 6  # a byte for every id but end-of-text
     assert store.splits["validation"].documents == (3 if name == "a.ds" else None)
-    assert not [path for path in (tmp_path / "stores").iterdir() if path.is_dir()]
+    (folder,) = [path for path in (tmp_path / "stores").iterdir() if path.is_dir()]
+    assert not list(folder.glob("train.bin"))
+
+
+def test_32_bits_are_told_by_the_header(tmp_path: Path):
+    header = np.zeros(256, dtype="<i4")
+    header[:3] = 20240801, 7, len(IDS)
+    (tmp_path / "a.bin").write_bytes(header.tobytes() + IDS.astype("<u4").tobytes())
+    store = open_or_build(tmp_path / "stores", corpus(str(tmp_path / "a.bin"), str(tmp_path / "a.bin")))
+    assert store.tokens("train")[:].tolist() == IDS.tolist()
+
+
+def test_an_index_that_does_not_fit_is_named_and_another_makes_another_store(tmp_path: Path):
+    path = datatrove(tmp_path / "a.ds")
+    first = open_or_build(tmp_path / "stores", corpus(path, path)).fingerprint
+    np.array([5, 9], dtype="<u8").tofile(tmp_path / "a.ds.index")
+    second = open_or_build(tmp_path / "stores", corpus(path, path))
+    assert second.fingerprint != first
+    assert second.document_ends("train")[:].tolist() == [5, 9]
+    np.array([5, 4, 9], dtype="<u8").tofile(tmp_path / "a.ds.index")
+    with pytest.raises(InputError, match=r"a.ds.index: the document ends do not rise to the 9 tokens"):
+        open_or_build(tmp_path / "stores", corpus(path, path))
+
+
+def test_damaged_counts_are_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = nanogpt(tmp_path / "a.bin")
+    first = open_or_build(tmp_path / "stores", corpus(path, path))
+    assert isinstance(first, StoreInPlace)
+    for name in ("manifest.json", "train.ends.bin"):
+        (first.folder / name).write_text("{")
+        assert open_or_build(tmp_path / "stores", corpus(path, path)).splits == first.splits
+        assert "is damaged" in capsys.readouterr().out
 
 
 def test_ids_are_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = nanogpt(tmp_path / "a.bin")
     first = open_or_build(tmp_path / "stores", corpus(path, path)).splits
-    monkeypatch.setattr("gpt2_lightning.data.store_in_place._count", None)  # looking again would fail
+    monkeypatch.setattr("gpt2_lightning.data.store_in_place._look", None)  # looking again would fail
     assert open_or_build(tmp_path / "stores", corpus(path, path)).splits == first
 
 
@@ -66,7 +97,7 @@ def test_several_shards_are_one_stream(tmp_path: Path):
     paths = [llmc(tmp_path / "1.bin"), nanogpt(tmp_path / "2.bin", IDS[:4])]
     store = open_or_build(tmp_path / "stores", corpus(paths, paths[0]))
     assert store.tokens("train")[7:11].tolist() == [75, END, 70, 71]
-    assert store.document_ends("train").tolist() == [3, 5, 9, 12, 13]
+    assert store.document_ends("train")[:].tolist() == [3, 5, 9, 12, 13]
     data = TextDataModule(corpus(paths, paths[0]), 4, 2, folder=str(tmp_path / "stores"), rows="isolated")
     data.setup()
     targets = [t for row in map(data.rows_of("train").__getitem__, range(4)) for t in row["targets"].tolist()]

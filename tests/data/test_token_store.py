@@ -162,6 +162,45 @@ def test_skipped_records_are_counted_and_kept_in_quarantine(
     assert "left out 1 records" in capsys.readouterr().out
 
 
+def test_prompts_alone_are_refused(tmp_path: Path):
+    roles = [{"role": "user", "content": "hi"}, {"role": "model", "content": "hello"}]
+    (tmp_path / "a.jsonl").write_text(
+        "".join(json.dumps({"messages": roles, "id": i}) + "\n" for i in range(3))
+    )
+    source = JSONFiles(str(tmp_path / "a.jsonl"), template="chat")
+    corpus = Corpus(source, Bytes(), validation=JSONFiles(str(tmp_path / "a.jsonl"), template="chat"))
+    with pytest.raises(InputError, match="nothing of the train split is learned: its 3 records"):
+        open_or_build(tmp_path / "stores", corpus)
+
+
+def test_an_empty_split_of_its_own_is_named(tmp_path: Path):
+    (tmp_path / "empty.txt").write_text("")
+    empty = TextFiles(str(tmp_path / "empty.txt"))
+    with pytest.raises(InputError, match=r"--data.corpus.validation: the validation split is empty"):
+        open_or_build(tmp_path / "stores", Corpus(TextFiles(str(ASSETS)), Bytes(), validation=empty))
+
+
+def test_a_file_changed_while_it_is_read_makes_no_store(tmp_path: Path):
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({"text": f"text {i}"}) + "\n" for i in range(40)))
+
+    class Changing(JSONFiles):
+        def documents(self):
+            yield from super().documents()
+            path.write_text(path.read_text() + json.dumps({"text": "more"}) + "\n")
+
+    with pytest.raises(InputError, match="a file was changed while it was read"):
+        open_or_build(tmp_path / "stores", Corpus(Changing(str(path)), Bytes(), 0.3))
+    assert not [each for each in (tmp_path / "stores").iterdir() if each.is_dir()]
+
+
+def test_what_a_killed_build_left_is_swept_by_any_other(tmp_path: Path):
+    left = tmp_path / "TextFiles-0123456789abcdef.x1y2z3.part"
+    left.mkdir(parents=True)
+    build(tmp_path)
+    assert not left.exists()
+
+
 def test_splits_by_hash_move_no_document_and_named_splits_are_their_own(tmp_path: Path):
     for number in range(200):
         (tmp_path / f"{number}.txt").write_text(f"text number {number}")
@@ -275,10 +314,8 @@ def test_full_disk_is_said_and_leaves_nothing(tmp_path: Path, monkeypatch: pytes
     def full(*arguments: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("gpt2_lightning.data.store_builder._SplitWriter.add", full)
-    with pytest.raises(
-        InputError, match=r"--data.folder '.*': cannot be written \(No space left on device\)"
-    ):
+    monkeypatch.setattr("gpt2_lightning.data.store_builder.SplitWriter.add", full)
+    with pytest.raises(InputError, match=r"--data.folder '.*': cannot be used \(No space left on device\)"):
         build(tmp_path)
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 

@@ -19,7 +19,7 @@ def test_presets_have_the_sizes_of_openais_checkpoints(name: str, parameters: in
 
 
 def test_defaults_are_gpt2_small():
-    ours, theirs = Architecture(), GPT2Config()
+    ours, theirs = Architecture().config(), GPT2Config()
     for name in ("n_layer", "n_head", "n_embd", "n_positions", "resid_pdrop", "attn_pdrop", "embd_pdrop"):
         assert getattr(ours, name) == getattr(theirs, name)
 

@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import pytest
@@ -31,20 +30,6 @@ def test_checkpoint_knows_its_run(tmp_path: Path):
     assert run_folder.of_checkpoint(folder / "checkpoints" / "last.ckpt") is None
     (folder / "config.yaml").write_text("")
     assert run_folder.of_checkpoint(folder / "checkpoints" / "last.ckpt") == folder
-
-
-def test_latest_export_is_the_newest_with_a_model(tmp_path: Path):
-    with pytest.raises(InputError, match="make train"):
-        run_folder.latest_export(tmp_path)
-    exports = []
-    for number in range(3):
-        export = run_folder.create(tmp_path, f"try{number}") / "export"
-        export.mkdir()
-        if number < 2:
-            (export / "config.json").write_text("{}")
-        os.utime(export, (1000 - number, 1000 - number))
-        exports.append(export)
-    assert run_folder.latest_export(tmp_path) == exports[0]
 
 
 def test_environment_names_versions_and_hardware():

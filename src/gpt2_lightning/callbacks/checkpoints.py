@@ -15,9 +15,9 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
 from gpt2_lightning import metrics
-from gpt2_lightning.callbacks.warmup import total_steps
 from gpt2_lightning.metrics import is_due
 from gpt2_lightning.ranges import NonNegativeInt
+from gpt2_lightning.run_length import total_steps
 
 
 class RunInterrupted(BaseException):

@@ -34,6 +34,6 @@ class Histograms(Callback):
             return
         for name, parameter in pl_module.named_parameters():
             if parameter.grad is not None:
-                name = name.removeprefix("model.transformer.")
+                name = name.rpartition("transformer.")[2].removeprefix("model.")
                 record_histogram(trainer, f"gradients/{name}", parameter.grad, step)
                 record_histogram(trainer, f"weights/{name}", parameter, step)

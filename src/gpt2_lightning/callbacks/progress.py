@@ -1,5 +1,6 @@
 """What a run shows in the terminal."""
 
+import math
 import sys
 import time
 from typing import Any
@@ -11,7 +12,7 @@ from tqdm import tqdm
 
 from gpt2_lightning import metrics
 from gpt2_lightning.callbacks.throughput import Throughput
-from gpt2_lightning.callbacks.warmup import total_steps
+from gpt2_lightning.run_length import total_steps
 
 _SECONDS_BETWEEN_UPDATES = 0.5  # reading the NLL waits for the device: seldom enough not to matter
 _PLAIN_LINES = 20  # over the whole run, where the output is no terminal
@@ -31,6 +32,7 @@ class Progress(ProgressBar):
         self._throughput = throughput
         self._enabled = True
         self._bar: tqdm | None = None
+        self._printed = 0
 
     def disable(self) -> None:
         self._enabled = False
@@ -44,6 +46,7 @@ class Progress(ProgressBar):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._total_steps = total_steps(trainer)
+        self._total = "?" if math.isinf(self._total_steps) else str(self._total_steps)
         self._updated = time.perf_counter()
         self._is_terminal = sys.stdout.isatty()
 
@@ -69,9 +72,14 @@ class Progress(ProgressBar):
                 self._bar.set_postfix_str(self._numbers(trainer, outputs), refresh=False)
                 self._bar.update(step - self._bar.n)
                 self._bar.refresh()
-        elif step % max(1, self._total_steps // _PLAIN_LINES) == 0 and step != getattr(self, "_printed", 0):
+        elif step != self._printed and step % self._steps_between_lines(trainer) == 0:
             self._printed = step
-            self.print(f"step {step}/{self._total_steps}, {self._numbers(trainer, outputs)}")
+            self.print(f"step {step}/{self._total}, {self._numbers(trainer, outputs)}")
+
+    def _steps_between_lines(self, trainer: Trainer) -> int:
+        if math.isinf(self._total_steps):  # the clock ends the run
+            return max(1, trainer.log_every_n_steps)  # pyright: ignore[reportAttributeAccessIssue]
+        return max(1, int(self._total_steps) // _PLAIN_LINES)
 
     def _numbers(self, trainer: Trainer, outputs: dict[str, Any]) -> str:
         parts = [f"nll {(outputs['nll'] / outputs['num_targets'].clamp(min=1)).item():.3f}"]

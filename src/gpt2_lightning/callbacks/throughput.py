@@ -9,10 +9,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from transformers import GPT2LMHeadModel
 
 from gpt2_lightning import metrics
-from gpt2_lightning.callbacks.warmup import total_steps
 from gpt2_lightning.data.datamodule import datamodule_of
 from gpt2_lightning.metrics import is_due, record
 from gpt2_lightning.model.architecture import flops_per_token
+from gpt2_lightning.run_length import expected_steps
 
 
 class Throughput(Callback):
@@ -44,7 +44,8 @@ class Throughput(Callback):
         done = trainer.global_step - self._first_step
         if done < 1:
             return None
-        return (time.perf_counter() - self._started) / done * (self._total_steps - trainer.global_step)
+        steps = expected_steps(trainer)
+        return (time.perf_counter() - self._started) / done * (steps - trainer.global_step)
 
     def peak_memory_bytes(self) -> int:
         """Most memory in use so far: of the GPU, or of this process on a CPU."""
@@ -52,7 +53,6 @@ class Throughput(Callback):
         return torch.cuda.max_memory_allocated(self._device) if is_cuda else _peak_resident_bytes()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._total_steps = total_steps(trainer)
         self._first_step = self._last_step = trainer.global_step
         self._started = time.perf_counter()
         self._device = pl_module.device

@@ -9,17 +9,28 @@ from gpt2_lightning import metrics
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.metrics import is_due, record
 from gpt2_lightning.ranges import ClosedUnitInterval, NonNegativeInt
+from gpt2_lightning.run_length import expected_steps, total_steps
 
-Schedule = Literal["cosine", "linear", "constant"]
+Schedule = Literal["cosine", "linear", "constant", "inverse_sqrt", "wsd"]
 
 
 def lr_multiplier(
-    step: int, total_steps: int, warmup_steps: int, schedule: Schedule = "cosine", min_lr_ratio: float = 0.0
+    step: int,
+    total_steps: float,
+    warmup_steps: float,
+    schedule: Schedule = "cosine",
+    min_lr_ratio: float = 0.0,
+    decay_fraction: float = 0.2,
 ) -> float:
     """Share of the peak learning rate that optimizer step `step` gets, above 0 at every warm-up step.
 
-    Rises linearly to 1, which the last of the `warmup_steps` gets, then falls from 1 to
-    `min_lr_ratio` at `total_steps` along a line or half a cosine, or stays.
+    Rises linearly to 1, which the last of the `warmup_steps` gets. Then, to `min_lr_ratio` at
+    `total_steps`: along a line (`linear`), half a cosine (`cosine`), or staying at 1 and falling
+    along a line over the last `decay_fraction` of all steps (`wsd`: warm-up, stable, decay); as 1/√step
+    but never below `min_lr_ratio` (`inverse_sqrt`); or not at all (`constant`).
+
+    Source: Loshchilov and Hutter 2017 (cosine); Vaswani et al. 2017 (inverse square root); Hu et al.
+    2024, MiniCPM (warm-up, stable, decay).
 
     Args:
         step: optimizer steps done before, from 0.
@@ -27,12 +38,16 @@ def lr_multiplier(
         warmup_steps: steps of the rise.
         schedule: shape of the fall.
         min_lr_ratio: share left at the end, from 0 to 1.
+        decay_fraction: share of all steps in which `wsd` falls.
     """
     if step < warmup_steps:
-        return (step + 1) / warmup_steps
+        return min(1.0, (step + 1) / warmup_steps)
     if schedule == "constant":
         return 1.0
-    progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+    if schedule == "inverse_sqrt":
+        return max(min_lr_ratio, math.sqrt(max(1.0, warmup_steps) / max(1, step)))
+    start = max(warmup_steps, (1 - decay_fraction) * total_steps) if schedule == "wsd" else warmup_steps
+    progress = min(1.0, max(0.0, step - start) / max(1, total_steps - start))
     fall = 0.5 * (1 + math.cos(math.pi * progress)) if schedule == "cosine" else 1 - progress
     return min_lr_ratio + (1 - min_lr_ratio) * fall
 
@@ -41,14 +56,18 @@ class WarmupSchedule(Callback):
     """Owns the learning rate: linear warm-up, then a fall to the end of the run.
 
     Sets the rate of every parameter group before each micro-batch, from the group's own peak rate
-    and `lr_multiplier`. It keeps no state: a resumed run continues the same curve. Records
+    and `lr_multiplier`. It keeps no state: a resumed run continues the same curve. Where
+    `trainer.max_time` ends the run, its length in steps is estimated anew at each step from the pace
+    so far, so that the curve ends with the time. Records
     `train/learning_rate`, of the first group, every `trainer.log_every_n_steps` optimizer steps.
 
     Args:
         warmup_steps: optimizer steps until the peak; takes the place of `warmup_fraction`.
         warmup_fraction: share of the run until the peak, where `warmup_steps` is not given.
-        schedule: how the rate falls after the peak.
+        schedule: how the rate falls after the peak: `cosine`, `linear`, `inverse_sqrt`, `wsd` (stable,
+            then a line down), or `constant`, which does not.
         min_lr_ratio: share of the peak rate that is left at the end.
+        decay_fraction: share of the run in which `wsd` falls.
     """
 
     def __init__(
@@ -57,21 +76,19 @@ class WarmupSchedule(Callback):
         warmup_fraction: ClosedUnitInterval = 0.03,
         schedule: Schedule = "cosine",
         min_lr_ratio: ClosedUnitInterval = 0.1,
+        decay_fraction: ClosedUnitInterval = 0.2,
     ) -> None:
         self.warmup_steps = warmup_steps
         self.warmup_fraction = warmup_fraction
         self.schedule: Schedule = schedule
         self.min_lr_ratio = min_lr_ratio
+        self.decay_fraction = decay_fraction
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._total_steps = total_steps(trainer)
-        if self.warmup_steps is None:
-            self._warmup_steps = round(self.warmup_fraction * self._total_steps)
-        else:
-            self._warmup_steps = self.warmup_steps
-        if self._warmup_steps >= self._total_steps:
+        steps = total_steps(trainer)
+        if self._warmup_steps(steps) >= steps:
             raise InputError(
-                f"--warmup: {self._warmup_steps} steps are not shorter than the run of {self._total_steps}"
+                f"--warmup: {self._warmup_steps(steps)} steps are not shorter than the run of {steps}"
             )
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:
@@ -80,33 +97,27 @@ class WarmupSchedule(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        steps = expected_steps(trainer)
         multiplier = lr_multiplier(
-            trainer.global_step, self._total_steps, self._warmup_steps, self.schedule, self.min_lr_ratio
+            trainer.global_step,
+            steps,
+            self._warmup_steps(steps),
+            self.schedule,
+            self.min_lr_ratio,
+            self.decay_fraction,
         )
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * multiplier
 
+    def _warmup_steps(self, steps: float) -> float:
+        """Of a run of so many steps."""
+        if self.warmup_steps is not None:
+            return self.warmup_steps
+        share = self.warmup_fraction * steps
+        return round(share) if math.isfinite(share) else 0  # of a run whose length nobody knows yet
+
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         step = trainer.global_step + 1
         if is_due(trainer, step):
             record(trainer, {metrics.TRAIN_LEARNING_RATE: optimizer.param_groups[0]["lr"]}, step)
-
-
-def total_steps(trainer: Trainer, num_batches: int | None = None) -> int:
-    """Optimizer steps of the whole run, from `max_steps` and `max_epochs`, whichever ends first.
-
-    Not `trainer.estimated_stepping_batches`: reading that makes Lightning drop the data position
-    when a run is resumed (Lightning issue 20550).
-
-    Args:
-        trainer: of the run.
-        num_batches: micro-batches of an epoch; the trainer's own count if not given.
-    """
-    bounds = []
-    if trainer.max_steps > 0:
-        bounds.append(trainer.max_steps)
-    if trainer.max_epochs is not None and trainer.max_epochs > 0:
-        batches = trainer.num_training_batches if num_batches is None else num_batches
-        bounds.append(trainer.max_epochs * math.ceil(batches / trainer.accumulate_grad_batches))
-    return min(bounds)

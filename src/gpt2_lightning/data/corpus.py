@@ -48,22 +48,33 @@ class Corpus:
         Raises:
             InputError: if token files stand beside text, or have no validation split of their own.
         """
-        in_place = isinstance(self.source, TokenFiles)
-        for name in ("source", "validation", "test"):
-            source: Source | None = getattr(self, name)
-            if not source:
-                continue
-            source.put_at(f"--data.corpus.{name}")
-            if in_place != isinstance(source, TokenFiles):
+        for split, source in self.sources.items():
+            source.put_at(f"--data.corpus.{'source' if split == 'train' else split}")
+            if self.is_in_place != isinstance(source, TokenFiles):
                 raise InputError(
                     f"{source.place} {type(source).__name__}: --data.corpus.source is {self.name}; token "
                     "files go with token files alone"
                 )
-        if in_place and not self.validation:
+        if self.is_in_place and not self.validation:
             raise InputError(
                 "--data.corpus.validation: token files hold no documents to draw a split from; name those of "
                 "this split: --data.corpus.validation TokenFiles --data.corpus.validation.paths val.bin"
             )
+
+    @property
+    def sources(self) -> dict[Split, Source]:
+        """The source of each split that has one; that of `train` may feed the others too."""
+        named: dict[Split, Source | None] = {
+            "train": self.source,
+            "validation": self.validation,
+            "test": self.test,
+        }
+        return {split: source for split, source in named.items() if source}
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether it is token files, which are read where they are."""
+        return isinstance(self.source, TokenFiles)
 
     @property
     def name(self) -> str:
@@ -82,26 +93,19 @@ class Corpus:
         Args:
             digest: gives the SHA-256 of a file.
         """
-        sources = [
-            source and source.fingerprint(digest) for source in (self.source, self.validation, self.test)
-        ]
+        sources = {split: source.fingerprint(digest) for split, source in self.sources.items()}
         fractions = [self.validation_fraction, self.test_fraction]
         parts = [sources, self.tokenizer.settings(), fractions, self.on_error]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def records(self) -> Iterator[tuple[Split, Record]]:
         """Every record with its split; documents of white space alone are left out."""
-        named: list[tuple[Split | None, Source | None]] = [
-            (None, self.source),
-            ("validation", self.validation),
-            ("test", self.test),
-        ]
-        for split, source in named:
-            for record in source.documents() if source else ():
+        for split, source in self.sources.items():
+            for record in source.documents():
                 if not isinstance(record, Document):
-                    yield split or "train", record
+                    yield split, record
                 elif record.text.strip():
-                    its_split = split or self.split_of(record.text)
+                    its_split = self.split_of(record.text) if split == "train" else split
                     if record.only_for in ("", "train" if its_split == "train" else "held out"):
                         yield its_split, record
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
@@ -16,7 +17,13 @@ from gpt2_lightning.data.token_store import TokenStore
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.ranges import NonNegativeInt, PositiveInt
 
-_DECIDE_THE_ORDER = {"--seed_everything": "seed", "--data.rows": "rows", "--data.block_size": "block_size"}
+_DECIDE_THE_ORDER = {
+    "--seed_everything": "seed",
+    "--data.rows": "rows",
+    "--data.block_size": "block_size",
+    "--trainer.accumulate_grad_batches": "batches_per_step",
+    "--data.micro_batch_size, times devices and accumulation": "rows_per_step",
+}
 
 
 class TextDataModule(LightningDataModule):
@@ -57,7 +64,7 @@ class TextDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.folder = Path(folder)
         self.seed = seed
-        self.rows = rows or ("documents" if corpus.source.masks_prompts else "stream")
+        self.rows = rows or ("documents" if corpus.source.is_instructions else "stream")
         self.allow_changed_corpus = allow_changed_corpus
         self._train_loader: TrainLoader | None = None
         self._store: TokenStore | None = None
@@ -123,6 +130,11 @@ class TextDataModule(LightningDataModule):
     def _in_order(self, split: Split) -> DataLoader:
         rows = self.rows_of(split)
         ranks = self.trainer.world_size if self.trainer else 1
+        if len(rows) < ranks:
+            raise InputError(
+                f"--data.block_size {self.block_size}: the {split} split has {len(rows)} rows of that size, "
+                f"fewer than the {ranks} devices; hold out more text, or take a smaller block"
+            )
         mine = range(self.trainer.global_rank if self.trainer else 0, len(rows), ranks)
         return row_loader(rows, batches_in_order(mine, self.micro_batch_size), self.num_workers)
 
@@ -130,10 +142,20 @@ class TextDataModule(LightningDataModule):
         consumed = self._train_loader.samples_consumed if self._train_loader else 0
         return {
             "fingerprint": self.store.fingerprint,
+            "samples_consumed": consumed,
+            **self._order_of_data(),
+        }
+
+    def _order_of_data(self) -> dict[str, Any]:
+        """What decides which rows an optimizer step sees, in types that safe loading takes."""
+        accumulate = self.trainer.accumulate_grad_batches if self.trainer else 1
+        ranks = self.trainer.world_size if self.trainer else 1
+        return {
             "seed": self.seed,
             "rows": self.rows,
-            "block_size": int(self.block_size),  # a plain number: safe loading takes no other
-            "samples_consumed": consumed,
+            "block_size": int(self.block_size),
+            "batches_per_step": accumulate,
+            "rows_per_step": int(self.micro_batch_size) * ranks * accumulate,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -142,13 +164,16 @@ class TextDataModule(LightningDataModule):
         The position itself is the training loader's to restore.
 
         Raises:
-            InputError: if the checkpoint was made on other text, tokenizer or options, or seed.
+            InputError: if the checkpoint was made on other text, tokenizer or split, or with another
+                seed, `rows`, `block_size`, or number of rows or micro-batches in an optimizer step.
         """
+        if self.trainer and self.trainer.state.fn != TrainerFn.FITTING:
+            return  # a position means nothing there
         for option, name in _DECIDE_THE_ORDER.items():
-            if state_dict[name] != getattr(self, name):
+            if state_dict[name] != (now := self._order_of_data()[name]):
                 raise InputError(
-                    f"{option} {getattr(self, name)}: the checkpoint was made with {state_dict[name]}, which "
-                    "decides what its position in the data means: continue with that one"
+                    f"{option}: {now} now, and {state_dict[name]} when the checkpoint was made; that decides "
+                    "what its position in the data means: continue with the same"
                 )
         if state_dict["fingerprint"] != self.store.fingerprint and not self.allow_changed_corpus:
             raise InputError(

@@ -23,8 +23,8 @@ class FileDigests:
         self.cache = cache
         self._changed = False
         try:
-            self._known: dict[str, list[str | int]] = json.loads(cache.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            self._known: dict[str, list[str | int]] = dict(json.loads(cache.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
             self._known = {}
 
     def __call__(self, path: Path) -> str:

@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
 _COMPARED_TEXTS = 32
+_LONGEST_RUN = 500_000  # characters of white space
 
 Encoder = Callable[[list[str]], list[list[int]]]
 
@@ -33,9 +35,14 @@ def encoder_of(tokenizer: PreTrainedTokenizerFast, sample: list[str]) -> Encoder
 
     fast = _tiktoken(json.loads(backend.to_str()))
     compared = sample[:_COMPARED_TEXTS]
-    if fast is not None and fast(compared) == reference(compared):
-        return fast
-    return reference
+    if fast is None or fast(compared) != reference(compared):
+        return reference
+    return lambda texts: reference(texts) if any(map(_overflows_tiktoken, texts)) else fast(texts)
+
+
+def _overflows_tiktoken(text: str) -> bool:
+    """Whether white space runs on so long that its regular expressions give up (at about 1,000,000)."""
+    return len(text) > _LONGEST_RUN and re.search(rf"\s{{{_LONGEST_RUN}}}", text) is not None
 
 
 def _tiktoken(settings: dict[str, Any]) -> Encoder | None:

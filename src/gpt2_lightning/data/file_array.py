@@ -1,13 +1,21 @@
-"""Numbers in a file, as an array."""
+"""Numbers in files, as arrays."""
 
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 _MAPPED = 128  # files at once: each takes a file descriptor, of which macOS gives a process 256
+
+
+class NumberArray(Protocol):
+    """Numbers `(N,)` that can be cut: an array, a file, or the shards of several files."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Any, /) -> Any: ...
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,6 @@ from torch.utils.data import DataLoader
 
 from gpt2_lightning.data.packing import IGNORED, DocumentRows, PackedRows
 from gpt2_lightning.data.sampler import RowOrder
-from gpt2_lightning.errors import InputError
 
 Batch = dict[str, Tensor]
 """`input_ids`, `targets` and perhaps `position_ids`, each int64 `(micro_batch_size, T)`."""
@@ -43,19 +42,7 @@ class TrainLoader:
         return {"samples_consumed": self.samples_consumed}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Take up the position.
-
-        Raises:
-            InputError: if it lies inside one of these batches.
-        """
-        position, size = state_dict["samples_consumed"], self.order.samples_per_batch
-        if position % size:
-            raise InputError(
-                f"--data.micro_batch_size {self.order.micro_batch_size}: the checkpoint was made after "
-                f"{position:,} rows, which is no whole number of batches of {size} rows (devices x "
-                "micro-batch); continue with a size that divides it"
-            )
-        self.samples_consumed = position
+        self.samples_consumed = state_dict["samples_consumed"]
 
 
 def batches_in_order(rows: range, size: int) -> list[list[int]]:

@@ -1,14 +1,11 @@
 """Rows of tokens out of one stream: packed blocks, or whole documents."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-if TYPE_CHECKING:
-    from gpt2_lightning.data.token_store import TokenArray
+from gpt2_lightning.data.file_array import NumberArray
 
 IGNORED = -100
 """The target of a position that is not predicted: the default of `torch.nn.functional.cross_entropy`."""
@@ -36,10 +33,10 @@ class PackedRows(Dataset[Row]):
 
     def __init__(
         self,
-        tokens: "TokenArray",
+        tokens: NumberArray,
         block_size: int,
-        learned: "TokenArray | None" = None,
-        ends: "TokenArray | None" = None,
+        learned: NumberArray | None = None,
+        ends: NumberArray | None = None,
     ) -> None:
         self.tokens = tokens
         self.block_size = block_size
@@ -72,10 +69,10 @@ class DocumentRows(Dataset[Row]):
 
     def __init__(
         self,
-        tokens: "TokenArray",
-        ends: "TokenArray",
+        tokens: NumberArray,
+        ends: NumberArray,
         block_size: int,
-        learned: "TokenArray | None" = None,
+        learned: NumberArray | None = None,
         packed: bool = True,
     ) -> None:
         self.tokens = tokens
@@ -119,12 +116,12 @@ def _fill(lengths: np.ndarray, block_size: int) -> np.ndarray:
 
 
 def make_row(
-    tokens: "TokenArray",
+    tokens: NumberArray,
     start: int,
     stop: int,
     length: int,
-    learned: "TokenArray | None" = None,
-    ends: "TokenArray | None" = None,
+    learned: NumberArray | None = None,
+    ends: NumberArray | None = None,
 ) -> Row:
     """Tokens `start` … `stop`−1 of the stream as targets, each with the one before it as input.
 
@@ -151,7 +148,7 @@ def make_row(
     return row
 
 
-def _positions(ends: "TokenArray", start: int, count: int, length: int) -> np.ndarray:
+def _positions(ends: NumberArray, start: int, count: int, length: int) -> np.ndarray:
     """Positions from zero at each document, at the row's start, and at what is left over."""
     first, last = np.searchsorted(np.asarray(ends), [start, start + count - 1], side="right")
     begins = np.concatenate([[0], np.asarray(ends[first:last]) - start, [count]])

@@ -1,21 +1,17 @@
 """A corpus becomes a token store: once, in bounded memory, never half there and never stale."""
 
-import errno
 import hashlib
 import json
-import lzma
 import shutil
-import sys
 import tempfile
-from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
@@ -23,16 +19,17 @@ from gpt2_lightning.data.corpus import Corpus, Split
 from gpt2_lightning.data.digests import FileDigests
 from gpt2_lightning.data.documents import Document, Rejected
 from gpt2_lightning.data.encoder import Encoder, encoder_of
-from gpt2_lightning.data.sources import TokenFiles
-from gpt2_lightning.data.store_in_place import StoreInPlace
-from gpt2_lightning.data.token_store import BuiltStore, SplitCounts, TokenStore
+from gpt2_lightning.data.split_writer import SplitWriter
+from gpt2_lightning.data.store_in_place import StoreInPlace, index
+from gpt2_lightning.data.token_store import BuiltStore, TokenStore, digests_of
 from gpt2_lightning.data.tokenizer import end_of_text_id
 from gpt2_lightning.errors import InputError
 
-_FORMAT = 5  # part of the fingerprint: raise it whenever the same inputs give other files
-_XZ_LIMIT_BYTES = 2**19  # xz -9e reads about 1 MB/s: beyond this its figure is not worth the wait
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+_FORMAT = 6  # part of the fingerprint: raise it whenever the same inputs give other files
 _CHARS_PER_BATCH = 2**20  # tokenized at once, in parallel
+
+Build = Callable[[Corpus, Path], dict[str, Any]]
+"""Writes the files of a store into a folder, and returns what its manifest says of them."""
 
 
 def open_or_build(root: Path, corpus: Corpus) -> TokenStore:
@@ -40,7 +37,7 @@ def open_or_build(root: Path, corpus: Corpus) -> TokenStore:
 
     Of several processes that want the same store, one builds it while the others wait. A store is
     written beside its place and renamed, so that it is whole or absent; one with a damaged file is
-    built again. Token files are opened where they are.
+    built again. Of token files only what is known about them is written, not the ids.
 
     Raises:
         InputError: if `root` cannot be written, a record is not text, or a split would be empty.
@@ -52,63 +49,69 @@ def open_or_build(root: Path, corpus: Corpus) -> TokenStore:
             return _open_or_build(root, corpus, digests)
         finally:
             digests.save()
-    except OSError as error:
-        ours = error.filename and str(error.filename).startswith(str(root))
-        if not ours and error.errno not in _NO_SPACE:  # a full disk is said without the file's name
-            raise
-        raise InputError(f"--data.folder {str(root)!r}: cannot be written ({error.strerror})") from None
+    except OSError as error:  # of the store: a source says itself what it cannot read
+        raise InputError(
+            f"--data.folder {str(root)!r}: cannot be used ({error.strerror or error}"
+            f"{f', {error.filename}' if error.filename else ''})"
+        ) from None
 
 
 def _open_or_build(root: Path, corpus: Corpus, digests: FileDigests) -> TokenStore:
-    key = hashlib.sha256(f"{_FORMAT} {corpus.fingerprint(digests)}".encode()).hexdigest()
-    if isinstance(corpus.source, TokenFiles):
-        return StoreInPlace.open(corpus, key, root / f"{corpus.name}-{key[:16]}.json")
+    key = _key(corpus, digests)
     folder = root / f"{corpus.name}-{key[:16]}"
     with FileLock(f"{folder}.lock"):
         if folder.exists():
             try:
-                return BuiltStore.open(folder, digests)
+                return _open(folder, corpus, digests)
             except (FileNotFoundError, ValueError, TypeError, KeyError) as error:
                 print(f"{folder} is damaged ({error}): building it again", flush=True)
                 shutil.rmtree(folder)
-        for left_by_a_kill in root.glob(f"{folder.name}.*.part"):
-            shutil.rmtree(left_by_a_kill)
-        print(f"Reading and tokenizing {corpus.name} into {folder}, once ...", flush=True)
-        _build(folder, key, corpus)
-        return BuiltStore.open(folder, digests)
+        _sweep(root, folder)
+        if corpus.is_in_place:
+            print(f"Looking at every id of {corpus.name}, once ...", flush=True)
+        else:
+            print(f"Reading and tokenizing {corpus.name} into {folder}, once ...", flush=True)
+        _build(folder, key, corpus, digests)
+        return _open(folder, corpus, digests)
 
 
-def _build(folder: Path, key: str, corpus: Corpus) -> None:
+def _key(corpus: Corpus, digests: FileDigests) -> str:
+    return hashlib.sha256(f"{_FORMAT} {corpus.fingerprint(digests)}".encode()).hexdigest()
+
+
+def _open(folder: Path, corpus: Corpus, digests: FileDigests) -> TokenStore:
+    if corpus.is_in_place:
+        return StoreInPlace.open(folder, digests, corpus)
+    return BuiltStore.open(folder, digests)
+
+
+def _sweep(root: Path, own: Path) -> None:
+    """Remove what builds that were killed have left; one that is at work holds its lock."""
+    for part in root.glob("*.part"):
+        folder = root / part.name.rsplit(".", 2)[0]  # <folder>.<random>.part
+        try:
+            if folder != own:
+                with FileLock(f"{folder}.lock", timeout=0):
+                    shutil.rmtree(part, ignore_errors=True)
+            else:
+                shutil.rmtree(part, ignore_errors=True)
+        except Timeout:
+            continue
+
+
+def _build(folder: Path, key: str, corpus: Corpus, digests: FileDigests) -> None:
+    build: Build = index if corpus.is_in_place else _tokenize_into
     work = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent))
     try:
-        tokenizer = corpus.tokenizer.build(_training_texts(corpus))
-        typecode: Literal["H", "I"] = "H" if len(tokenizer) <= 2**16 else "I"
-        masks = any(s.masks_prompts for s in (corpus.source, corpus.validation, corpus.test) if s)
-        with ExitStack() as stack:
-            writers: dict[Split, _SplitWriter] = {
-                split: stack.enter_context(
-                    _SplitWriter(work, split, typecode, end_of_text_id(tokenizer), masks)
-                )
-                for split in corpus.splits
-            }
-            rejected = _tokenize(corpus, tokenizer, writers, work / "quarantine.jsonl")
-        splits: dict[Split, dict[str, Any]] = {
-            split: asdict(writer.counts()) for split, writer in writers.items()
-        }
-        _check_not_empty(corpus, splits)
-        tokenizer.backend_tokenizer.encode_special_tokens = False
-        tokenizer.save_pretrained(work / "tokenizer")
-        manifest = {
-            "fingerprint": key,
-            "dtype": "<u2" if typecode == "H" else "<u4",
-            "vocab_size": len(tokenizer),
-            "rejected": rejected,
-            "files": _digests_of(work, {f"{split}.bin": each.sha256 for split, each in writers.items()}),
-            "splits": splits,
-        }
+        known = build(corpus, work)
+        if _key(corpus, digests) != key:
+            raise InputError("--data.corpus: a file was changed while it was read; start again")
+        manifest = {"fingerprint": key, **known}
         (work / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-        if rejected:
-            print(f"left out {rejected:,} records; they are in {folder}/quarantine.jsonl", flush=True)
+        if known["rejected"]:
+            print(
+                f"left out {known['rejected']:,} records; they are in {folder}/quarantine.jsonl", flush=True
+            )
         work.chmod(0o755)  # mkdtemp's folders are private
         work.rename(folder)
     except BaseException:
@@ -116,14 +119,27 @@ def _build(folder: Path, key: str, corpus: Corpus) -> None:
         raise
 
 
-def _digests_of(folder: Path, known: dict[str, str]) -> dict[str, str]:
-    """SHA-256 of every file below `folder` by its name; those of the ids are known."""
-    digests = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = path.relative_to(folder).as_posix()
-        with path.open("rb") as file:
-            digests[name] = known.get(name) or hashlib.file_digest(file, "sha256").hexdigest()
-    return digests
+def _tokenize_into(corpus: Corpus, work: Path) -> dict[str, Any]:
+    tokenizer = corpus.tokenizer.build(_training_texts(corpus))
+    typecode: Literal["H", "I"] = "H" if len(tokenizer) <= 2**16 else "I"
+    masks = any(source.masks_prompts for source in corpus.sources.values())
+    with ExitStack() as stack:
+        writers: dict[Split, SplitWriter] = {
+            split: stack.enter_context(SplitWriter(work, split, typecode, end_of_text_id(tokenizer), masks))
+            for split in corpus.splits
+        }
+        rejected = _tokenize(corpus, tokenizer, writers, work / "quarantine.jsonl")
+    splits: dict[Split, dict[str, Any]] = {split: asdict(each.counts()) for split, each in writers.items()}
+    _check_not_empty(corpus, splits)
+    tokenizer.backend_tokenizer.encode_special_tokens = False
+    tokenizer.save_pretrained(work / "tokenizer")
+    return {
+        "dtype": "<u2" if typecode == "H" else "<u4",
+        "vocab_size": len(tokenizer),
+        "rejected": rejected,
+        "files": digests_of(work, {f"{split}.bin": each.sha256 for split, each in writers.items()}),
+        "splits": splits,
+    }
 
 
 def _training_texts(corpus: Corpus) -> Iterator[str]:
@@ -145,7 +161,7 @@ def _stop_at(record: Rejected, corpus: Corpus) -> None:
 def _tokenize(
     corpus: Corpus,
     tokenizer: PreTrainedTokenizerFast,
-    writers: "dict[Split, _SplitWriter]",
+    writers: dict[Split, SplitWriter],
     quarantine: Path,
 ) -> int:
     """Write every document to its split; returns the number of records that were left out.
@@ -206,94 +222,18 @@ def _check_not_empty(corpus: Corpus, splits: dict[Split, dict[str, Any]]) -> Non
             "--data.corpus.source: the corpus is empty: no record holds anything but white space"
         )
     for split, counts in splits.items():
+        if split in corpus.sources and not counts["documents"]:
+            raise InputError(f"{corpus.sources[split].place}: the {split} split is empty: no document in it")
         if not counts["documents"]:
-            option = "--data.corpus.source" if split == "train" else f"--data.corpus.{split}_fraction"
             raise InputError(
-                f"{option}: the {split} split is empty; documents in all: {total:,}. One long file is one "
-                "document: cut it with --data.corpus.source.separator or .heading (DATA=book cuts at blank "
-                "lines), name a split of its own with --data.corpus.validation, or change "
-                "--data.corpus.validation_fraction"
+                f"--data.corpus.validation_fraction {corpus.validation_fraction}, test_fraction "
+                f"{corpus.test_fraction}: the {split} split is empty; documents in all: {total:,}. One long "
+                "file is one document: cut it with --data.corpus.source.separator or .heading (DATA=book "
+                f"cuts at blank lines), name a split of its own with --data.corpus.{split}, or change the "
+                "fractions"
             )
-
-
-class _SplitWriter:
-    """Writes the files of one split, and counts."""
-
-    def __init__(
-        self, folder: Path, split: Split, typecode: Literal["H", "I"], end_of_text: int, masks: bool
-    ) -> None:
-        self._folder, self._split, self._typecode, self._end_of_text = folder, split, typecode, end_of_text
-        self._masks = masks
-        self._documents = self._targets = self._utf8_bytes = self._characters = self._tokens = 0
-        self._digest = hashlib.sha256()
-        self._compressor = (
-            lzma.LZMACompressor(preset=9 | lzma.PRESET_EXTREME) if split == "validation" else None
-        )
-        self._compressed = 0
-
-    def __enter__(self) -> "_SplitWriter":
-        self._file = (self._folder / f"{self._split}.bin").open("wb")
-        self._ends_file = (self._folder / f"{self._split}.ends.bin").open("wb")
-        self._mask_file = (self._folder / f"{self._split}.learned.bin").open("wb") if self._masks else None
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for file in filter(None, (self._file, self._ends_file, self._mask_file)):
-            file.close()
-
-    def add(self, document: Document, ids: list[list[int]]) -> int:
-        """Write a document, given the ids of each of its pieces; returns the bytes of its text."""
-        pieces = document.pieces
-        tokens = array(self._typecode, ids[0])  # an id past the type's range raises OverflowError
-        for more in ids[1:]:
-            tokens.extend(more)
-        tokens.append(self._end_of_text)
-        data = _little_endian(tokens)
-        self._file.write(data)
-        self._digest.update(data)
-        self._tokens += len(tokens)
-        self._ends_file.write(self._tokens.to_bytes(8, "little"))
-        self._documents += 1
-        learned = [piece.learned for piece in pieces]
-        ends_learned = learned[-1]  # after an answer the end is learned; after a prompt there is none
-        self._targets += (
-            sum(len(i) for i, counted in zip(ids, learned, strict=True) if counted) + ends_learned
-        )
-        if self._mask_file:
-            mask = b"".join(bytes([counted]) * len(i) for i, counted in zip(ids, learned, strict=True))
-            self._mask_file.write(mask + bytes([ends_learned]))
-        return self._count_text("".join(piece.text for piece in pieces if piece.learned))
-
-    def _count_text(self, text: str) -> int:
-        encoded = text.encode()
-        self._utf8_bytes += len(encoded)
-        self._characters += len(text)
-        if self._compressor:
-            if self._utf8_bytes <= _XZ_LIMIT_BYTES:
-                self._compressed += len(self._compressor.compress(encoded))
-            else:
-                self._compressor = None
-        return len(encoded)
-
-    def counts(self) -> SplitCounts:
-        """What was written."""
-        return SplitCounts(
-            documents=self._documents,
-            tokens=self._tokens,
-            targets=self._targets,
-            utf8_bytes=self._utf8_bytes,
-            characters=self._characters,
-            xz_bytes=self._compressed + len(self._compressor.flush()) if self._compressor else None,
-        )
-
-    @property
-    def sha256(self) -> str:
-        """Of the ids that were written (hex)."""
-        return self._digest.hexdigest()
-
-
-def _little_endian(values: "array[int]") -> bytes:
-    if sys.byteorder == "big":
-        values = values[:]
-        values.byteswap()
-    return values.tobytes()
+        if not counts["targets"]:
+            raise InputError(
+                f"--data.corpus: nothing of the {split} split is learned: its {counts['documents']:,} "
+                "records are prompts alone; in chat messages the role `assistant` is what is learned"
+            )

@@ -1,19 +1,20 @@
-"""Token files that others made, as a store: nothing is copied."""
+"""Token files that others made, as a store: the ids are not copied."""
 
-import json
-import os
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from gpt2_lightning.data.corpus import Corpus, Split
+from gpt2_lightning.data.digests import FileDigests
+from gpt2_lightning.data.file_array import FileArray, NumberArray
 from gpt2_lightning.data.sources.token_files import Shard, TokenFiles
-from gpt2_lightning.data.token_store import SplitCounts, TokenArray, TokenStore
+from gpt2_lightning.data.token_store import SplitCounts, TokenStore, digests_of, read_manifest
 from gpt2_lightning.data.tokenizer import end_of_text_id
 from gpt2_lightning.errors import InputError
 
@@ -23,7 +24,7 @@ _SCAN = 2**24  # ids looked at together
 class Shards:
     """The ids of several files as one stream, which can be cut anywhere."""
 
-    def __init__(self, parts: Sequence[TokenArray]) -> None:
+    def __init__(self, parts: Sequence[NumberArray]) -> None:
         self._parts = parts
         self._ends = list(accumulate(map(len, parts)))
 
@@ -32,6 +33,8 @@ class Shards:
 
     def __getitem__(self, index: int | slice) -> np.ndarray:
         if isinstance(index, int):
+            if not -len(self) <= index < len(self):
+                raise IndexError(index)
             index = index % len(self)
             part = bisect_right(self._ends, index)
             return self._parts[part][index - self._ends[part]]  # counted from the part's end
@@ -47,61 +50,38 @@ class Shards:
 
 @dataclass(frozen=True)
 class StoreInPlace(TokenStore):
-    """Opened token files.
+    """Opened token files, and a folder with `<split>.ends.bin` and the counts.
 
     Attributes:
-        shards: the files of each split.
+        folder: where those lie.
+        files: SHA-256 of each of its files.
+        shards: the token files of each split.
         given_tokenizer: the corpus' own.
     """
 
+    folder: Path
+    files: dict[str, str]
     shards: dict[Split, list[Shard]] = field(repr=False)
     given_tokenizer: PreTrainedTokenizerFast = field(repr=False)
 
     @classmethod
-    def open(cls, corpus: Corpus, fingerprint: str, counts_file: Path) -> "StoreInPlace":
-        """The files that a corpus names.
-
-        Args:
-            corpus: of `TokenFiles`.
-            fingerprint: of files and tokenizer.
-            counts_file: keeps what looking at every id found, so that it is done once.
+    def open(cls, folder: Path, digests: FileDigests, corpus: Corpus) -> "StoreInPlace":
+        """What `index` wrote for a corpus, and its files.
 
         Raises:
-            InputError: if a file is damaged, or an id is past the tokenizer's vocabulary.
+            ValueError: if a file of the folder has another content than it should.
         """
-        tokenizer = corpus.tokenizer.build(())
-        sources: dict[Split, object] = {
-            "train": corpus.source,
-            "validation": corpus.validation,
-            "test": corpus.test,
-        }
-        shards: dict[Split, list[Shard]] = {
-            split: source.shards() for split, source in sources.items() if isinstance(source, TokenFiles)
-        }
-        splits: dict[Split, SplitCounts] = {}
-        if counts_file.exists():
-            found = json.loads(counts_file.read_text())
-            splits = {split: SplitCounts(**found[split]) for split in shards}
-        else:
-            splits = {split: _count(split, parts, tokenizer) for split, parts in shards.items()}
-            part = counts_file.with_name(f"{counts_file.name}.{os.getpid()}.part")
-            part.write_text(json.dumps({split: asdict(counts) for split, counts in splits.items()}))
-            part.replace(counts_file)
-        return cls(fingerprint, len(tokenizer), 0, splits, shards, tokenizer)
+        manifest = read_manifest(folder, digests)
+        return cls(
+            folder=folder, shards=_shards(corpus), given_tokenizer=corpus.tokenizer.build(()), **manifest
+        )
 
     def tokens(self, split: Split) -> Shards:
         return Shards([shard.tokens for shard in self.shards[split]])
 
-    def document_ends(self, split: Split) -> np.ndarray:
+    def document_ends(self, split: Split) -> FileArray:
         """From the files' indices, or wherever an end-of-text stands."""
-        ends, offset = [], 0
-        for shard in self.shards[split]:
-            ends.append(offset + _find_ends(shard, end_of_text_id(self.given_tokenizer)))
-            offset += len(shard.tokens)
-        found = np.concatenate(ends)
-        if len(found) == 0 or found[-1] != offset:
-            found = np.append(found, offset)  # the last document goes on in no file
-        return found
+        return FileArray.whole(self.folder / f"{split}.ends.bin", "<i8")
 
     def learned(self, split: Split) -> None:
         return None
@@ -110,36 +90,70 @@ class StoreInPlace(TokenStore):
         return self.given_tokenizer
 
 
-def _find_ends(shard: Shard, end_of_text: int) -> np.ndarray:
-    if shard.ends is not None:
-        return shard.ends
-    found = [
-        start + 1 + np.flatnonzero(shard.tokens[start : start + _SCAN] == end_of_text)
-        for start in range(0, len(shard.tokens), _SCAN)
-    ]
-    return np.concatenate(found)
+def index(corpus: Corpus, work: Path) -> dict[str, Any]:
+    """Look at every id of a corpus of token files once; write where documents end, and count.
+
+    Args:
+        corpus: of `TokenFiles`.
+        work: folder to write into.
+
+    Returns:
+        What the manifest says.
+
+    Raises:
+        InputError: if a file is damaged, or an id is past the tokenizer's vocabulary.
+    """
+    tokenizer = corpus.tokenizer.build(())
+    splits = {split: _look(split, parts, tokenizer, work) for split, parts in _shards(corpus).items()}
+    return {
+        "vocab_size": len(tokenizer),
+        "rejected": 0,
+        "files": digests_of(work),
+        "splits": {split: asdict(counts) for split, counts in splits.items()},
+    }
 
 
-def _count(split: Split, shards: list[Shard], tokenizer: PreTrainedTokenizerFast) -> SplitCounts:
-    """Counts of a split; the bytes of the text follow from the ids where the tokenizer is byte-level."""
+def _shards(corpus: Corpus) -> dict[Split, list[Shard]]:
+    return {
+        split: source.shards() for split, source in corpus.sources.items() if isinstance(source, TokenFiles)
+    }
+
+
+def _look(split: Split, shards: list[Shard], tokenizer: PreTrainedTokenizerFast, work: Path) -> SplitCounts:
+    """Write a split's document ends; the bytes of its text follow from the ids of a byte-level tokenizer."""
     sizes = None if split == "train" else _bytes_by_id(tokenizer)
-    utf8_bytes = 0
-    for shard in shards:
-        for start in range(0, len(shard.tokens), _SCAN):
-            ids = shard.tokens[start : start + _SCAN]
-            if int(ids.max()) >= len(tokenizer):
-                position = start + int(np.argmax(ids >= len(tokenizer)))
-                raise InputError(
-                    f"{shard.path}: token {position:,} is the id {int(shard.tokens[position])}, but the "
-                    f"tokenizer has {len(tokenizer):,} entries; give the tokenizer that made the file "
-                    "(--data.corpus.tokenizer), or the right --data.corpus.source.dtype"
-                )
-            if sizes is not None:
-                utf8_bytes += int(sizes[ids].sum())
-    tokens = sum(len(shard.tokens) for shard in shards)
-    known = [len(shard.ends) for shard in shards if shard.ends is not None]
-    documents = sum(known) if len(known) == len(shards) else None
-    return SplitCounts(documents, tokens, tokens, utf8_bytes or None, None)
+    documents = utf8_bytes = offset = last = 0
+    with (work / f"{split}.ends.bin").open("wb") as file:
+        for shard in shards:
+            for ids, ends in _pieces(shard, tokenizer):
+                file.write((offset + ends).astype("<i8").tobytes())
+                documents += len(ends)
+                last = int(offset + ends[-1]) if len(ends) else last
+                utf8_bytes += int(sizes[ids].sum()) if sizes is not None else 0
+            offset += len(shard.tokens)
+        if last != offset:  # the last document goes on in no file
+            file.write(offset.to_bytes(8, "little"))
+    known = all(shard.ends is not None for shard in shards)
+    return SplitCounts(documents if known else None, offset, offset, utf8_bytes or None, None)
+
+
+def _pieces(shard: Shard, tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The ids of a shard some at a time, and the document ends among them."""
+    end_of_text = end_of_text_id(tokenizer)
+    for start in range(0, len(shard.tokens), _SCAN):
+        ids = shard.tokens[start : start + _SCAN]
+        if int(ids.max()) >= len(tokenizer):
+            position = start + int(np.argmax(ids >= len(tokenizer)))
+            raise InputError(
+                f"{shard.path}: token {position:,} is the id {int(shard.tokens[position])}, but the "
+                f"tokenizer has {len(tokenizer):,} entries; give the tokenizer that made the file "
+                "(--data.corpus.tokenizer), or the right --data.corpus.source.dtype"
+            )
+        if shard.ends is None:
+            yield ids, start + 1 + np.flatnonzero(ids == end_of_text)
+        else:
+            first, past = np.searchsorted(shard.ends, [start, start + len(ids)], side="right")
+            yield ids, np.asarray(shard.ends[first:past]).astype(np.int64)
 
 
 def _bytes_by_id(tokenizer: PreTrainedTokenizerFast) -> np.ndarray | None:

@@ -1,25 +1,18 @@
 """The token ids of a corpus, memory-mapped, with what is known about them."""
 
+import hashlib
 import json
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from gpt2_lightning.data.corpus import Split
 from gpt2_lightning.data.digests import FileDigests
-from gpt2_lightning.data.file_array import FileArray
-
-
-class TokenArray(Protocol):
-    """Numbers `(N,)` that can be cut: an array, a file, or the shards of several files."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: Any, /) -> Any: ...
+from gpt2_lightning.data.file_array import FileArray, NumberArray
 
 
 @dataclass(frozen=True)
@@ -33,8 +26,8 @@ class SplitCounts:
         utf8_bytes: bytes of the text that is learned: the unit of bits per byte; `None` where the
             text is not known.
         characters: of that text.
-        xz_bytes: the documents' text, one after the other, after `xz -9e`; only for a validation
-            split of at most 512 KiB, else `None`.
+        xz_bytes: the text that is learned, one document after the other, after `xz -9e`; only for a
+            validation split of at most 512 KiB, else `None`.
     """
 
     documents: int | None
@@ -81,15 +74,15 @@ class TokenStore(ABC):
     splits: dict[Split, SplitCounts]
 
     @abstractmethod
-    def tokens(self, split: Split) -> TokenArray:
+    def tokens(self, split: Split) -> NumberArray:
         """All ids of a split, `(tokens,)`."""
 
     @abstractmethod
-    def document_ends(self, split: Split) -> TokenArray:
+    def document_ends(self, split: Split) -> NumberArray:
         """For each document, the position after its end-of-text, int64 `(documents,)`."""
 
     @abstractmethod
-    def learned(self, split: Split) -> TokenArray | None:
+    def learned(self, split: Split) -> NumberArray | None:
         """Whether each id is a target, bool `(tokens,)`; `None` if all are."""
 
     @abstractmethod
@@ -120,23 +113,47 @@ class BuiltStore(TokenStore):
         Raises:
             ValueError: if a file has another content than it should.
         """
-        manifest = json.loads((folder / "manifest.json").read_text())
-        splits = {name: SplitCounts(**counts) for name, counts in manifest.pop("splits").items()}
-        store = cls(folder=folder, splits=splits, **manifest)
-        for name, sha256 in store.files.items():
-            if digests(folder / name) != sha256:
-                raise ValueError(f"{name} has another SHA-256 than the manifest says")
-        return store
+        return cls(folder=folder, **read_manifest(folder, digests))
 
-    def tokens(self, split: Split) -> TokenArray:
+    def tokens(self, split: Split) -> NumberArray:
         return FileArray.whole(self.folder / f"{split}.bin", self.dtype)
 
-    def document_ends(self, split: Split) -> TokenArray:
+    def document_ends(self, split: Split) -> NumberArray:
         return FileArray.whole(self.folder / f"{split}.ends.bin", "<i8")
 
-    def learned(self, split: Split) -> TokenArray | None:
+    def learned(self, split: Split) -> NumberArray | None:
         path = self.folder / f"{split}.learned.bin"
         return FileArray.whole(path, "|b1") if path.exists() else None
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         return AutoTokenizer.from_pretrained(self.folder / "tokenizer")
+
+
+def read_manifest(folder: Path, digests: FileDigests) -> dict[str, Any]:
+    """A store's `manifest.json`, after a look whether the folder's files are those that were written.
+
+    Raises:
+        ValueError: if a file has another content than it should.
+    """
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for name, sha256 in manifest["files"].items():
+        if digests(folder / name) != sha256:
+            raise ValueError(f"{name} has another SHA-256 than the manifest says")
+    manifest["splits"] = {name: SplitCounts(**counts) for name, counts in manifest["splits"].items()}
+    return manifest
+
+
+def digests_of(folder: Path, known: dict[str, str] | None = None) -> dict[str, str]:
+    """SHA-256 (hex) of every file below a folder by its name in it.
+
+    Args:
+        folder: of a store.
+        known: digests that need not be computed.
+    """
+    digests = dict(known or {})
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if name not in digests:
+            with path.open("rb") as file:
+                digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests

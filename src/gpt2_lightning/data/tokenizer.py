@@ -10,6 +10,7 @@ from typing import Any, cast
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.locations import locate
 from gpt2_lightning.ranges import BPEVocabSize, PositiveInt
 
 END_OF_TEXT = "<|endoftext|>"
@@ -100,7 +101,8 @@ class Pretrained(TokenizerRecipe):
     """A tokenizer that exists: GPT-2's, or any other that `AutoTokenizer` loads.
 
     Args:
-        path: hub id, or a local folder; one with OpenAI's `vocab.json` and `merges.txt` will do.
+        path: hub id, a local folder, or that of a run; one with OpenAI's `vocab.json` and `merges.txt`
+            will do.
         revision: branch, tag or commit on the hub.
     """
 
@@ -119,12 +121,13 @@ class Pretrained(TokenizerRecipe):
 
     @cached_property
     def _loaded(self) -> PreTrainedTokenizerFast:
-        folder = Path(self.path).expanduser()
-        if (folder / "merges.txt").is_file() and not (folder / "tokenizer.json").is_file():
-            return _openai_files(folder)
+        place = locate(self.path, "--data.corpus.tokenizer.path", needs_model=False)
+        folder = Path(place)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(self.path, revision=self.revision)
-        except (OSError, ValueError) as error:
+            if (folder / "merges.txt").is_file() and not (folder / "tokenizer.json").is_file():
+                return _openai_files(folder)
+            tokenizer = AutoTokenizer.from_pretrained(place, revision=self.revision)
+        except Exception as error:  # a damaged file is a plain Exception of `tokenizers`
             reason = next(iter(str(error).splitlines()), "")
             raise InputError(
                 f"--data.corpus.tokenizer.path {self.path!r} cannot be loaded: {reason} Without a network, "

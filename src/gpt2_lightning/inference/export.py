@@ -1,31 +1,90 @@
-"""A checkpoint as a Hugging Face folder."""
+"""A trained model as a Hugging Face folder."""
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from gpt2_lightning.data.tokenizer import end_of_text_id
-from gpt2_lightning.model.architecture import Architecture, build
+from gpt2_lightning.errors import InputError
+from gpt2_lightning.model.module import GPT2Module
+
+_CLOSE = 1e-4  # of merged logits to those before, relative to the largest: float32's rounding is 1e-6
 
 
-def export(
-    checkpoint: Path, architecture: Architecture, tokenizer: PreTrainedTokenizerFast, folder: Path
-) -> None:
-    """Write the model of a checkpoint, and its tokenizer, where `transformers` loads both.
+def load_weights(module: GPT2Module, checkpoint: Path) -> None:
+    """Put a checkpoint's weights into a module of the same options, whose model is there."""
+    kept = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    module.on_load_checkpoint(kept)
+    module.load_state_dict(kept["state_dict"], strict=module.strict_loading)
+
+
+def export(module: GPT2Module, tokenizer: PreTrainedTokenizerFast, folder: Path, merge: bool = False) -> None:
+    """Write a model and its tokenizer where `transformers` loads both, or an adapter where `peft` does.
+
+    The folder is written beside its place and renamed. An adapter's names the model it adapts, by its
+    hub id or its folder.
 
     Args:
-        checkpoint: of this project, loaded with `weights_only`.
-        architecture: shape of the model in it.
+        module: with the weights to write.
         tokenizer: the one it was trained with.
-        folder: to write (safetensors, configuration, tokenizer), in float32.
+        folder: to write: safetensors, configuration, tokenizer; in float32.
+        merge: write the adapted model as one that needs no adapter, after a look whether its logits
+            stayed; the module is merged then.
+
+    Raises:
+        InputError: if there is nothing to merge, or the merged model has other logits.
     """
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    model = build(architecture, len(tokenizer), end_of_text_id(tokenizer))
-    model.load_state_dict({name.removeprefix("model."): value for name, value in state.items()})
-    model.config.use_cache = True
-    # transformers' pipeline adds 256 tokens by default, past a short context's end
-    model.generation_config.max_new_tokens = architecture.n_positions // 2
-    model.eval().save_pretrained(folder)
-    tokenizer.model_max_length = architecture.n_positions
-    tokenizer.save_pretrained(folder)
+    model: Any = module.model
+    was_training = model.training
+    model.eval()
+    if merge:
+        model = merged(model)
+    positions = model.config.n_positions
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    if hasattr(model, "peft_config"):
+        base = model.active_peft_config
+        path = Path(base.base_model_name_or_path)
+        base.base_model_name_or_path = str(path.resolve()) if path.exists() else str(path)
+        model.save_pretrained(part)
+    else:
+        model.config.use_cache = True
+        # transformers' pipeline adds 256 tokens by default, past a short context's end
+        model.generation_config.max_new_tokens = positions // 2
+        model.save_pretrained(part)
+    tokenizer.model_max_length = positions
+    tokenizer.save_pretrained(part)
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)
+    model.train(was_training)
+
+
+@torch.no_grad()
+def merged(model: Any) -> Any:
+    """The model with its adapter worked into its weights, in evaluation mode.
+
+    Raises:
+        InputError: if there is no adapter, it adds no weights, or the logits do not stay.
+    """
+    if not hasattr(model, "peft_config"):
+        raise InputError("--merge true: the run trained no adapter; its export is a whole model already")
+    name = type(model.active_peft_config).__name__
+    if model.active_peft_config.is_prompt_learning:
+        raise InputError(f"--merge true: {name} adds tokens, not weights; it cannot be merged into the model")
+    vocabulary, positions = model.config.vocab_size, model.config.n_positions
+    ids = torch.randint(vocabulary, (2, min(64, positions)), generator=torch.Generator().manual_seed(0))
+    ids = ids.to(model.device)
+    before = model(input_ids=ids).logits
+    try:
+        whole = model.merge_and_unload(safe_merge=True)
+    except (ValueError, NotImplementedError, AttributeError, TypeError) as error:
+        raise InputError(f"--merge true: {name} cannot be merged: {error}") from None
+    error = (whole(input_ids=ids).logits - before).abs().max() / before.abs().max()
+    if not error < _CLOSE:
+        raise InputError(
+            f"--merge true: the merged model's logits differ by {error:.1e} of the largest; {name} does not "
+            "merge here, use its adapter as it is"
+        )
+    return whole

@@ -1,23 +1,31 @@
 """The LightningModule: GPT-2, its training step and its validation."""
 
 import math
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
-from transformers import GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from gpt2_lightning import metrics
 from gpt2_lightning.data.corpus import Split
-from gpt2_lightning.data.datamodule import datamodule_of
+from gpt2_lightning.data.datamodule import TextDataModule, datamodule_of
 from gpt2_lightning.data.tokenizer import end_of_text_id
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.locations import locate
 from gpt2_lightning.metrics import is_due, record
-from gpt2_lightning.model import architecture as gpt2
-from gpt2_lightning.model.architecture import Architecture
+from gpt2_lightning.model import adalora, adaptation
+from gpt2_lightning.model.adaptation import Trainable, freeze, headless, inject
+from gpt2_lightning.model.architecture import Architecture, build
 from gpt2_lightning.model.nll import linear_nll
 from gpt2_lightning.model.optimizers import parameter_groups
+from gpt2_lightning.model.pretrained import digest, fit_vocabulary, load, read_config, reconciled
+from gpt2_lightning.run_length import total_steps
+
+if TYPE_CHECKING:
+    from peft import PeftConfig, PeftModel
 
 
 class GPT2Module(LightningModule):
@@ -34,28 +42,141 @@ class GPT2Module(LightningModule):
         architecture: shape of the model; a file of `configs/model/` or single fields.
         optimizer: any optimizer class of `torch.optim` or an importable one, without its
             parameters: it gets the groups of `model.optimizers.parameter_groups`.
+        pretrained: weights to start from: a hub id such as `openai-community/gpt2`, a folder, the
+            folder of a run, or `<folder>/latest` for the newest run in it; random if not given.
+        change_tokenizer: rebuild the embeddings of `pretrained` for the corpus' tokenizer: entries
+            that both have keep their vectors, new ones start from the mean of their pieces.
+        trainable: which of the model's own weights train.
+        adapter: a configuration of PEFT's, a file of `configs/adapter/`: it alone trains then.
+        gradient_checkpointing: compute activations anew in the backward pass: less memory, about a
+            third more time.
+        compile: the model's body through `torch.compile`; costs 20 seconds and more at the start.
     """
 
     def __init__(
         self,
-        architecture: Architecture = Architecture(),  # noqa: B008  (a dataclass; never changed)
+        architecture: Architecture = Architecture(),  # noqa: B008  (frozen)
         optimizer: OptimizerCallable = torch.optim.AdamW,
+        pretrained: str | None = None,
+        change_tokenizer: bool = False,
+        trainable: Trainable = Trainable(),  # noqa: B008  (frozen)
+        adapter: "PeftConfig | None" = None,
+        gradient_checkpointing: bool = False,
+        compile: bool = False,  # noqa: A002  (torch's own word, on the command line)
     ) -> None:
         super().__init__()
         self.architecture = architecture
         self.optimizer = optimizer
-        self.model: GPT2LMHeadModel | None = None
+        self.pretrained = pretrained
+        self.change_tokenizer = change_tokenizer
+        self.trainable = trainable
+        self.adapter = adapter
+        self.gradient_checkpointing = gradient_checkpointing
+        self.compiled = compile
+        self.model: GPT2LMHeadModel | PeftModel | None = None
 
     @property
     def gpt2(self) -> GPT2LMHeadModel:
-        """The Hugging Face model, there after `configure_model`."""
+        """The Hugging Face model, inside its adapter if it has one; there after `configure_model`."""
         assert self.model is not None, "configure_model() comes first"
-        return self.model
+        return self.model if isinstance(self.model, GPT2LMHeadModel) else self.model.get_base_model()  # pyright: ignore[reportReturnType]
+
+    def config(self, data: TextDataModule) -> GPT2Config:
+        """The model's configuration, but for its vocabulary; every option is looked at.
+
+        Raises:
+            InputError: if the options do not fit each other, the pretrained model, or the rows.
+        """
+        if self.pretrained is None:
+            config, path = self.architecture.config(), None
+            if self.adapter is not None or self.change_tokenizer:
+                option = "adapter" if self.adapter is not None else "change_tokenizer"
+                raise InputError(
+                    f"--model.{option}: is for a model that has learned something; name one with "
+                    "--model.pretrained: a hub id, a folder, or a run"
+                )
+        else:
+            path = locate(self.pretrained, "--model.pretrained")
+            config = reconciled(read_config(path), self.architecture, path)
+        if config.n_embd % config.n_head:
+            raise InputError(
+                f"--model.architecture.n_head {config.n_head} does not divide --model.architecture.n_embd "
+                f"{config.n_embd}: each head has n_embd / n_head dimensions"
+            )
+        if data.block_size > config.n_positions:
+            raise InputError(
+                f"--data.block_size {data.block_size} is longer than --model.architecture.n_positions "
+                f"{config.n_positions}: take a shorter block, or a model with more positions"
+            )
+        adaptation.check(self.trainable, self.adapter, config)
+        if self.adapter is not None:
+            if self.change_tokenizer:
+                raise InputError(
+                    "--model.change_tokenizer true: the new entries would never train beside "
+                    "--model.adapter; fine-tune without one first, then adapt its export"
+                )
+            isolated = data.rows in ("isolated", "documents")
+            adaptation.check_adapter(
+                self.adapter, config, data.block_size, isolated, self.gradient_checkpointing
+            )
+        return config
 
     def configure_model(self) -> None:
-        if self.model is None:
-            tokenizer = datamodule_of(self.trainer).tokenizer
-            self.model = gpt2.build(self.architecture, len(tokenizer), end_of_text_id(tokenizer))
+        if self.model is not None:
+            return
+        data = datamodule_of(self.trainer)
+        config, tokenizer = self.config(data), data.tokenizer
+        if self.pretrained is None:
+            model = build(self.architecture, len(tokenizer), end_of_text_id(tokenizer))
+        else:
+            path = locate(self.pretrained, "--model.pretrained")
+            model = load(path, config)
+            fit_vocabulary(model, path, tokenizer, self.change_tokenizer)
+        freeze(model, self.trainable)
+        if self.gradient_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        if self.compiled:
+            model.transformer.compile()  # in place: no other name in any checkpoint
+        self.model = model
+        if self.adapter is not None:
+            self._base_sha256 = digest(model)
+            self.model, self._adapter_names = inject(model, self.adapter)
+            self.strict_loading = False  # a checkpoint has the adapter alone; its names are checked here
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Of an adapted model the adapter alone is kept, and what tells its base from another."""
+        if self.adapter is not None:
+            prefix = len("model.")
+            state = checkpoint["state_dict"]
+            checkpoint["state_dict"] = {n: v for n, v in state.items() if n[prefix:] in self._adapter_names}
+            checkpoint["base_sha256"] = self._base_sha256
+        if adalora.is_adalora(self.model):
+            checkpoint["adalora"] = adalora.state(self.model)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse the checkpoint of another model.
+
+        Raises:
+            InputError: if names or shapes differ, or an adapter was trained on another base.
+        """
+        own = self.state_dict()
+        if self.adapter is not None:
+            own = {f"model.{name}": own[f"model.{name}"] for name in self._adapter_names}
+            if checkpoint.get("base_sha256", self._base_sha256) != self._base_sha256:
+                raise InputError(
+                    f"--ckpt_path: its adapter was trained on other weights than --model.pretrained "
+                    f"{self.pretrained!r} has now"
+                )
+        if adalora.is_adalora(self.model):
+            adalora.set_state(self.model, checkpoint["adalora"])
+        found = checkpoint["state_dict"]
+        for name in sorted(own.keys() | found.keys()):
+            has, wants = (tuple(s[name].shape) if name in s else "nothing" for s in (found, own))
+            if has != wants:
+                raise InputError(
+                    f"--ckpt_path: its model has another shape or vocabulary: {name.removeprefix('model.')} "
+                    f"is {has} in the checkpoint and {wants} in the model of these options"
+                )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The injected optimizer; the learning rate belongs to the `WarmupSchedule` callback."""
@@ -72,11 +193,16 @@ class GPT2Module(LightningModule):
         Where `position_ids` start again from zero, another document starts, which sees nothing of
         the one before: `transformers` does so only without an attention mask and without a cache.
         """
-        body = self.gpt2.transformer
-        hidden = body(input_ids, position_ids=position_ids, use_cache=False).last_hidden_state  # (B, T, D)
+        model: Any = self.model
+        positions = {} if position_ids is None else {"position_ids": position_ids}
+        with headless(self.gpt2):
+            hidden = model(input_ids=input_ids, use_cache=False, **positions).logits  # (B, V + T, D)
+        hidden = hidden[:, -input_ids.shape[1] :]  # (B, T, D): without the virtual tokens of an adapter
         return linear_nll(hidden, self.gpt2.lm_head.weight, targets)
 
     def on_train_start(self) -> None:
+        if adalora.is_adalora(self.model):
+            adalora.set_total_steps(self.model, total_steps(self.trainer))
         self._start_step()
 
     def _start_step(self) -> None:
@@ -116,6 +242,9 @@ class GPT2Module(LightningModule):
         assert self._nominal_targets is not None
         nominal = self._nominal_targets * self.trainer.accumulate_grad_batches * self.trainer.world_size
         self._scale_gradients(nominal / num_targets)
+        if adalora.is_adalora(self.model):
+            scaler = getattr(self.trainer.precision_plugin, "scaler", None)  # fp16's
+            adalora.add_penalty_gradients(self.model, scaler.get_scale() if scaler else 1.0)
         step = self.trainer.global_step + 1
         if is_due(self.trainer, step):
             record(self.trainer, {metrics.TRAIN_NLL: (nll / num_targets).item()}, step)
@@ -129,6 +258,13 @@ class GPT2Module(LightningModule):
 
     def _gradients(self) -> list[Tensor]:
         return [p.grad for p in self.parameters() if p.grad is not None]
+
+    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
+        """As Lightning's; then AdaLoRA gives out ranks, while the gradients are still there."""
+        step = self.trainer.global_step + 1
+        super().optimizer_step(*arguments, **options)
+        if adalora.is_adalora(self.model):
+            adalora.allocate(self.model, step)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Records `train/grad_norm` where it is due: after unscaling, before clipping."""

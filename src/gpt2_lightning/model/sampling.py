@@ -54,12 +54,13 @@ def continue_text(
         InputError: if the prompt leaves no room in the model's context.
     """
     ids = prompt_ids(model, tokenizer, prompt)
-    room = model.config.n_positions - len(ids)
+    room = context_of(model) - len(ids)
     inputs = torch.tensor([ids], device=model.device)
     was_training = model.training
     model.eval()
     try:
-        with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+        devices = [model.device] if model.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices), torch.compiler.set_stance("force_eager"):
             torch.manual_seed(sampling.seed)
             output: Any = model.generate(  # pyright: ignore[reportCallIssue]
                 inputs,
@@ -77,6 +78,13 @@ def whole_characters(text: str) -> str:
     return text.rstrip("\N{REPLACEMENT CHARACTER}")
 
 
+def context_of(model: Any) -> int:
+    """Positions for text: the model's, less the virtual tokens of its adapter."""
+    adapter = model.active_peft_config if hasattr(model, "peft_config") else None
+    virtual = adapter.num_virtual_tokens if adapter is not None and adapter.is_prompt_learning else 0
+    return model.config.n_positions - virtual
+
+
 def prompt_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompt: str) -> list[int]:
     """The ids that a text starts from: the prompt's, or end-of-text for an empty one.
 
@@ -86,7 +94,7 @@ def prompt_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, promp
     ids = tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"] or [
         end_of_text_id(tokenizer)
     ]
-    context = model.config.n_positions
+    context = context_of(model)
     if len(ids) >= context:
         raise InputError(
             f"the prompt has {len(ids)} tokens and the model's context {context}: "

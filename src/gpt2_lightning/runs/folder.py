@@ -58,18 +58,6 @@ def remove_unused(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def latest_export(logs: Path) -> Path:
-    """The export of the newest run below `logs` that has one.
-
-    Raises:
-        InputError: if there is none.
-    """
-    exports = [path for path in logs.glob("*/*/export") if (path / "config.json").is_file()]
-    if not exports:
-        raise InputError(f"no run below {str(logs)!r} has an export yet: train one first with `make train`")
-    return max(exports, key=lambda path: path.stat().st_mtime)
-
-
 def environment() -> dict[str, Any]:
     """What a run depends on besides its configuration: versions, code, hardware."""
     return {

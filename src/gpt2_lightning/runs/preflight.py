@@ -7,20 +7,20 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from gpt2_lightning.callbacks.warmup import total_steps
 from gpt2_lightning.data.datamodule import TextDataModule
 from gpt2_lightning.data.packing import IGNORED, DocumentRows
 from gpt2_lightning.data.tokenizer import end_of_text_id
+from gpt2_lightning.model.adaptation import freeze
 from gpt2_lightning.model.architecture import build, count_parameters
 from gpt2_lightning.model.module import GPT2Module
+from gpt2_lightning.run_length import total_steps
 
 _SHOWN_CHARS = 300
 
 
 def report(trainer: Trainer, model: GPT2Module, data: TextDataModule) -> str:
     """Counts of the corpus, the arithmetic of the run, and the first row as the model gets it."""
-    with torch.device("meta"):
-        gpt2 = build(model.architecture, len(data.tokenizer), end_of_text_id(data.tokenizer))
+    total, trainable = _parameters(model, data)
     rows = data.rows_of("train")
     loader = data.train_dataloader()
     batch = next(iter(loader))
@@ -30,7 +30,7 @@ def report(trainer: Trainer, model: GPT2Module, data: TextDataModule) -> str:
     lines = [
         *counts(data),
         "",
-        f"model    {count_parameters(gpt2)[0]:,} parameters, context {model.architecture.n_positions}",
+        f"model    {total:,} parameters, {trainable:,} train; context {model.config(data).n_positions}",
         f"rows     {len(rows):,} of at most {data.block_size} tokens ({data.rows})" + _cut(rows),
         f"step     {data.micro_batch_size} rows x {trainer.accumulate_grad_batches} micro-batches x "
         f"{trainer.world_size} devices = {rows_per_step} rows",
@@ -41,6 +41,17 @@ def report(trainer: Trainer, model: GPT2Module, data: TextDataModule) -> str:
         *_show({name: value[0] for name, value in batch.items()}, data.tokenizer),
     ]
     return "\n".join(lines)
+
+
+def _parameters(model: GPT2Module, data: TextDataModule) -> tuple[int, int]:
+    """Number in all and of those that train; weights from scratch take no memory for it."""
+    if model.pretrained is not None:
+        model.configure_model()
+        return count_parameters(model.model)
+    with torch.device("meta"):
+        gpt2 = build(model.architecture, len(data.tokenizer), end_of_text_id(data.tokenizer))
+    freeze(gpt2, model.trainable)
+    return count_parameters(gpt2)
 
 
 def counts(data: TextDataModule) -> list[str]:

@@ -9,6 +9,7 @@ from lightning.pytorch.cli import SaveConfigCallback
 
 from gpt2_lightning.callbacks.checkpoints import Checkpoints, RunInterrupted
 from gpt2_lightning.data.datamodule import datamodule_of
+from gpt2_lightning.data.packing import DocumentRows
 from gpt2_lightning.runs import folder as run_folder
 from gpt2_lightning.runs.summary import find, summarize
 
@@ -39,7 +40,13 @@ class RunRecord(SaveConfigCallback):
         self._started = time.perf_counter()
         if trainer.is_global_zero:
             summary = self.write_summary(trainer, "running")
-            tokens = datamodule_of(trainer).store.splits["train"].tokens
+            data = datamodule_of(trainer)
+            tokens, rows = data.store.splits["train"].tokens, data.rows_of("train")
+            if isinstance(rows, DocumentRows) and rows.truncated:
+                print(
+                    f"{rows.truncated:,} documents are longer than a row of {rows.block_size} tokens: "
+                    "they are cut"
+                )
             print(
                 f"{trainer.default_root_dir}: GPT-2 of {summary['parameters_total']:,} parameters, "
                 f"{tokens:,} training tokens, {trainer.precision} on {pl_module.device.type}",

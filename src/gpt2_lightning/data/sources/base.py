@@ -27,6 +27,9 @@ class Source(ABC):
     masks_prompts = False
     """Whether some text is read but not learned."""
 
+    is_instructions = False
+    """Whether every document is a prompt and its answer."""
+
     place = "--data.corpus.source"
     """Where it stands among the options; messages begin with it."""
 
@@ -60,13 +63,17 @@ class LocalSource(Source):
 
     @abstractmethod
     def files(self) -> list[Path]:
-        """The files whose bytes decide the documents, in a fixed order."""
+        """The files that are read, in a fixed order."""
+
+    def deciding_files(self) -> list[Path]:
+        """The files whose bytes decide the documents."""
+        return self.files()
 
     def fingerprint(self, digest: Digest) -> str:
         try:
-            digests = [digest(path) for path in self.files()]
+            digests = [digest(path) for path in self.deciding_files()]
         except OSError as error:
-            raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from None
+            raise unreadable(error) from None
         parts = [type(self).__name__, self.settings(), digests]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -141,8 +148,8 @@ def read_lines(path: Path, keep_bytes: bool = False) -> Iterator[tuple[int, str 
             for number, data in enumerate(file, start=1):
                 yield number, _decode(data, path, number, keep_bytes)
     except (EOFError, OSError, zlib.error) as error:
-        if path.suffix not in _COMPRESSED:
-            raise
+        if path.suffix not in _COMPRESSED and isinstance(error, OSError):
+            raise unreadable(error) from None
         yield number + 1, Rejected(f"{path}:{number + 1}", f"the compressed file cannot be read on ({error})")
 
 
@@ -155,6 +162,11 @@ def _decode(data: bytes, path: Path, number: int, keep_bytes: bool) -> str | Rej
         if not keep_bytes:
             return Rejected(f"{path}:{number}", not_utf8(text, path))
     return text[:-2] + "\n" if text.endswith("\r\n") else text
+
+
+def unreadable(error: OSError) -> InputError:
+    """Of a file of the user's."""
+    return InputError(f"{error.filename}: cannot be read ({error.strerror})")
 
 
 def check_pattern(pattern: str | None, option: str) -> None:

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterator
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NoReturn
 
 from gpt2_lightning.data.documents import Document, Record
@@ -56,7 +57,7 @@ class HubDataset(Source):
         self.streaming = streaming
         self.max_documents = max_documents
         self.revision = revision
-        self.masks_prompts = template is not None
+        self.masks_prompts = self.is_instructions = template is not None
 
     def put_at(self, place: str) -> None:
         super().put_at(place)
@@ -65,12 +66,17 @@ class HubDataset(Source):
             raise InputError(f"{place}.heading: joins rows of plain text; leave it or {place}.template out")
 
     def fingerprint(self, digest: Digest) -> str:
-        settings = self.settings() | {"revision": self._commit}
+        folder = Path(self.name)
+        files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+        content = [
+            digest(path) for path in files
+        ] or self._commit  # `datasets` has a folder's names and times
+        settings = self.settings() | {"revision": content}
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     @cached_property
     def _commit(self) -> str:
-        """The commit that `revision` stands for; of a local folder, a digest of its files."""
+        """The commit that `revision` stands for."""
         from datasets import load_dataset_builder
 
         if _COMMIT.fullmatch(self.revision):
@@ -116,7 +122,7 @@ class HubDataset(Source):
         from datasets import load_dataset
 
         try:
-            revision = self._commit if _COMMIT.fullmatch(self._commit) else self.revision
+            revision = self.revision if Path(self.name).is_dir() else self._commit
             rows = load_dataset(
                 self.name, self.config, split=self.split, streaming=self.streaming, revision=revision
             )

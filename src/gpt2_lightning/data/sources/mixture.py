@@ -27,6 +27,7 @@ class Mixture(Source):
         self.sources = sources
         self.weights = weights or [1.0] * len(sources)
         self.masks_prompts = any(source.masks_prompts for source in sources)
+        self.is_instructions = all(source.is_instructions for source in sources)
 
     def put_at(self, place: str) -> None:
         super().put_at(place)

@@ -37,7 +37,7 @@ class RecordFiles(FileSource):
         super().__init__(paths)
         self.field = field
         self.template: TemplateName | None = template
-        self.masks_prompts = template is not None
+        self.masks_prompts = self.is_instructions = template is not None
 
     def documents(self) -> Iterator[Record]:
         for path in self.files():
@@ -78,7 +78,7 @@ class JSONFiles(RecordFiles):
             elif line.strip():
                 try:
                     yield origin, json.loads(line)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     yield origin, Rejected(origin, f"broken JSON: {error}")
 
 
@@ -92,8 +92,8 @@ def _array(path: Path, first: str, rest: Iterator[tuple[int, str | Rejected]]) -
         text.append(line)
     try:
         records = json.loads("".join(text))
-    except json.JSONDecodeError as error:
-        origin = f"{path}:{error.lineno}"
+    except (ValueError, RecursionError) as error:
+        origin = f"{path}:{error.lineno if isinstance(error, json.JSONDecodeError) else 1}"
         yield origin, Rejected(origin, f"broken JSON: {error}")
         return
     for number, record in enumerate(records, start=1):
@@ -102,6 +102,9 @@ def _array(path: Path, first: str, rest: Iterator[tuple[int, str | Rejected]]) -
 
 class CSVFiles(RecordFiles):
     """CSV, or TSV where the name says so, with the names of the columns in the first line.
+
+    Fields may stand in quotation marks, also in TSV, and have line breaks in them then; a mark that is
+    not closed is an error.
 
     Args:
         paths: a file, a folder (every `.csv` and `.tsv` below it), a glob, or a list of these.
@@ -113,31 +116,38 @@ class CSVFiles(RecordFiles):
     suffixes = (".csv", ".tsv")
 
     def _records(self, path: Path) -> Iterator[tuple[str, Any]]:
-        unreadable: list[Rejected] = []
+        rest: list[Rejected] = []
         csv.field_size_limit(2**31 - 1)
-        lines = _readable(read_lines(path, keep_bytes=True), unreadable)
-        reader = csv.DictReader(lines, delimiter="\t" if ".tsv" in path.suffixes else ",")
-        names = reader.fieldnames or ()  # reads the first line, so that numbers are right from the second on
-        if reason := not_utf8(" ".join(names), path):
-            yield f"{path}:1", Rejected(f"{path}:1", reason)
-            return
+        reader = csv.reader(
+            _readable(read_lines(path, keep_bytes=True), rest),
+            delimiter="\t" if ".tsv" in path.suffixes else ",",
+            strict=True,
+        )
+        names: list[str] = []
         while True:
             origin = f"{path}:{reader.line_num + 1}"
             try:
-                record = next(reader, None)
+                row = next(reader, None)
             except csv.Error as error:
                 yield origin, Rejected(origin, f"broken CSV: {error}")
                 continue
-            while unreadable:
-                yield unreadable[0].origin, unreadable.pop(0)
-            if record is None:
-                return
-            if None in record or None in record.values():
-                yield origin, Rejected(origin, f"the row has not the {len(names)} fields of the first line")
-            elif reason := not_utf8(" ".join(record.values()), path):
+            if row is None:
+                break
+            if not row:  # a blank line
+                continue
+            if reason := not_utf8(" ".join(row), path):
                 yield origin, Rejected(origin, reason)
+            elif not names:
+                if len(set(row)) < len(row):
+                    yield origin, Rejected(origin, "two columns of the first line have the same name")
+                    return
+                names = row
+            elif len(row) != len(names):
+                yield origin, Rejected(origin, f"the row has not the {len(names)} fields of the first line")
             else:
-                yield origin, record
+                yield origin, dict(zip(names, row, strict=True))
+        for each in rest:
+            yield each.origin, each
 
 
 def _readable(lines: Iterator[tuple[int, str | Rejected]], rest: list[Rejected]) -> Iterator[str]:
@@ -174,9 +184,13 @@ class ParquetFiles(RecordFiles):
             row = 0
             try:
                 for batch in file.iter_batches(1024, row_groups=[group], columns=columns):
-                    for record in batch.to_pylist():
+                    for number in range(batch.num_rows):
                         row += 1
-                        yield f"{path}: row group {group + 1}, row {row}", record
-            except (ArrowException, OSError, UnicodeDecodeError) as error:
+                        origin = f"{path}: row group {group + 1}, row {row}"
+                        try:
+                            yield origin, batch.slice(number, 1).to_pylist()[0]
+                        except UnicodeDecodeError as error:
+                            yield origin, Rejected(origin, f"is not UTF-8: {error}")
+            except (ArrowException, OSError) as error:
                 origin = f"{path}: row group {group + 1}, after row {row}"
                 yield origin, Rejected(origin, f"cannot be read: {error}")

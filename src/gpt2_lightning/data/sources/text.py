@@ -51,6 +51,15 @@ class TextFiles(FileSource):
         if not 0 <= self.span[0] < self.span[1] <= 1:
             raise InputError(f"{place}.span {list(self.span)}: give two shares from 0 to 1 that rise")
         check_pattern(self.heading, f"{place}.heading")
+        if self.separator is not None and self.separator != self.separator.strip():
+            raise InputError(
+                f"{place}.separator {self.separator!r}: is compared with a line without the white space "
+                "around it; an empty one cuts at blank lines"
+            )
+        if self.min_chars and self.separator is None and self.heading is None:
+            raise InputError(
+                f"{place}.min_chars {self.min_chars}: joins pieces; give .separator or .heading too"
+            )
 
     def documents(self) -> Iterator[Record]:
         for path in self.files():

@@ -9,7 +9,7 @@ import numpy as np
 
 from gpt2_lightning.data.documents import Record
 from gpt2_lightning.data.file_array import FileArray
-from gpt2_lightning.data.sources.base import FileSource
+from gpt2_lightning.data.sources.base import FileSource, unreadable
 from gpt2_lightning.errors import InputError
 
 _HEADER_BYTES = 256 * 4
@@ -22,7 +22,7 @@ class Shard:
 
     path: Path
     tokens: FileArray
-    ends: np.ndarray | None
+    ends: FileArray | None
 
 
 class TokenFiles(FileSource):
@@ -52,7 +52,18 @@ class TokenFiles(FileSource):
         Raises:
             InputError: if a file has another length than it should.
         """
-        return [_open(path, np.dtype(self.dtype).newbyteorder("<")) for path in self.files()]
+        try:
+            return [_open(path, np.dtype(self.dtype).newbyteorder("<")) for path in self.files()]
+        except OSError as error:
+            raise unreadable(error) from None
+
+    def deciding_files(self) -> list[Path]:
+        paths = self.files()
+        return paths + [index for index in map(_index_of, paths) if index.exists()]
+
+
+def _index_of(path: Path) -> Path:
+    return path.with_name(path.name + ".index")
 
 
 def _open(path: Path, dtype: np.dtype) -> Shard:
@@ -69,8 +80,8 @@ def _open(path: Path, dtype: np.dtype) -> Shard:
     if size <= offset or (size - offset) % dtype.itemsize:
         raise InputError(f"{path}: {size:,} bytes are no whole, positive number of {dtype.name} ids")
     tokens = FileArray(path, dtype.str, (size - offset) // dtype.itemsize, offset)
-    index = path.with_name(path.name + ".index")
-    ends = np.fromfile(index, dtype="<u8").astype(np.int64) if index.exists() else None
+    index = _index_of(path)
+    ends = FileArray.whole(index, "<i8") if index.exists() else None
     if ends is not None and (len(ends) == 0 or ends[-1] != len(tokens) or (np.diff(ends) <= 0).any()):
         raise InputError(
             f"{index}: the document ends do not rise to the {len(tokens):,} tokens of {path.name}"

@@ -1,0 +1,59 @@
+"""Where a model lies: a folder, an earlier run, or the Hugging Face hub."""
+
+from pathlib import Path
+
+from gpt2_lightning.errors import InputError
+
+LATEST = "latest"
+
+
+def locate(name: str, option: str, needs_model: bool = True) -> str:
+    """The folder that holds a model, or the hub id as it is.
+
+    Args:
+        name: a folder with `config.json`; the folder of a run, whose export is taken;
+            `<folder>/latest` for the newest run below a folder that has an export; or a hub id.
+        option: whose value `name` is, for messages.
+        needs_model: whether a folder without a model is a mistake; a tokenizer's needs none.
+
+    Raises:
+        InputError: if a folder is named that is not there or holds no model.
+    """
+    path = Path(name).expanduser()
+    if path.name == LATEST and not path.exists():
+        export = newest_export(path.parent)
+        if export is None:
+            raise InputError(
+                f"{option} {name!r}: no run below {str(path.parent)!r} has an export yet; train one first "
+                f"(make train EXPERIMENT={path.parent.name}), or name another model: a folder, or a hub id "
+                "such as openai-community/gpt2"
+            )
+        return str(export)
+    for folder in (path / "export", path):
+        if is_model(folder):
+            return str(folder)
+    if path.is_dir() and not needs_model:
+        return str(path)
+    if path.is_dir():
+        raise InputError(f"{option} {name!r}: the folder holds no model (no config.json), nor a run's export")
+    if path.is_file() or name.count("/") > 1 or name.startswith((".", "~", "/", "logs/")):
+        raise InputError(f"{option} {name!r}: no such folder")
+    return name
+
+
+def newest_export(folder: Path) -> Path | None:
+    """The export that was written last, of the runs in a folder of `logs` or of all of `logs`."""
+    exports = [
+        path for pattern in ("*/export", "*/*/export") for path in folder.glob(pattern) if is_model(path)
+    ]
+    return max(exports, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def is_model(folder: Path) -> bool:
+    """Whether it holds a model that `transformers` loads, or an adapter that `peft` loads."""
+    return (folder / "config.json").is_file() or is_adapter(folder)
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether it holds an adapter, without the model that it adapts."""
+    return (folder / "adapter_config.json").is_file()

@@ -1,0 +1,182 @@
+"""What of a GPT-2 trains: everything, its last blocks, or an adapter of PEFT's."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from gpt2_lightning.errors import InputError
+from gpt2_lightning.ranges import NonNegativeInt
+
+if TYPE_CHECKING:
+    from peft import PeftConfig, PeftModel
+
+_NEEDS_MORE = {
+    "POLY": "task ids",
+    "MULTITASK_PROMPT_TUNING": "task ids",
+    "CPT": "token types and a loss of its own",
+    "XLORA": "adapters that exist, and a second forward pass",
+    "ADAPTION_PROMPT": "a Llama",
+}
+"""Methods that a text and its targets are not enough for, and what they need besides."""
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """Which of GPT-2's own weights train.
+
+    Args:
+        layers: number of blocks, counted from the last; all of the model if not given.
+        embeddings: with `layers`, whether token and position embeddings train, and with them the
+            output layer that is tied to them.
+        final_norm: with `layers`, whether the layer norm after the last block trains.
+    """
+
+    layers: NonNegativeInt | None = None
+    embeddings: bool = False
+    final_norm: bool = True
+
+
+def freeze(model: GPT2LMHeadModel, trainable: Trainable) -> None:
+    """Let only what `trainable` says train."""
+    if trainable.layers is None:
+        return
+    model.requires_grad_(False)
+    body = model.transformer
+    parts: list[nn.Module] = list(body.h[len(body.h) - trainable.layers :])
+    if trainable.final_norm:
+        parts.append(body.ln_f)
+    if trainable.embeddings:
+        parts += [body.wte, body.wpe, model.lm_head]
+    for part in parts:
+        part.requires_grad_(True)
+
+
+def check(trainable: Trainable, adapter: "PeftConfig | None", config: GPT2Config) -> None:
+    """Refuse what cannot train.
+
+    Raises:
+        InputError: naming the option and the remedy.
+    """
+    if trainable.layers is not None and adapter is not None:
+        raise InputError(
+            f"--model.trainable.layers {trainable.layers} and --model.adapter exclude each other: an adapter "
+            "trains its own weights alone"
+        )
+    if (trainable.layers or 0) > config.n_layer:
+        raise InputError(
+            f"--model.trainable.layers {trainable.layers}: the model has {config.n_layer} blocks"
+        )
+    if trainable.layers == 0 and not trainable.embeddings and not trainable.final_norm:
+        raise InputError(
+            "--model.trainable.layers 0: nothing would train; give a number of blocks from 1, or .embeddings"
+        )
+
+
+def check_adapter(
+    adapter: "PeftConfig", config: GPT2Config, block_size: int, isolated: bool, gradient_checkpointing: bool
+) -> None:
+    """Refuse an adapter that does not work with the rest of the run.
+
+    Args:
+        adapter: as PEFT takes it.
+        config: of the model that it adapts.
+        block_size: tokens of a row.
+        isolated: whether rows have documents that do not see each other.
+        gradient_checkpointing: whether activations are computed anew in the backward pass.
+
+    Raises:
+        InputError: naming the options and the remedy.
+    """
+    name = type(adapter).__name__
+    kind = str(getattr(adapter.peft_type, "value", adapter.peft_type))
+    if kind in _NEEDS_MORE:
+        raise InputError(
+            f"--model.adapter {name}: needs {_NEEDS_MORE[kind]}, which a run on text "
+            "does not have; docs/adaptation.md lists the methods that work"
+        )
+    if not adapter.is_prompt_learning:
+        return
+    tokens = virtual_tokens(adapter)
+    if block_size + tokens > config.n_positions:
+        raise InputError(
+            f"--model.adapter.num_virtual_tokens {tokens}: with --data.block_size {block_size} that is more "
+            f"than the model's {config.n_positions} positions; take a block of at most "
+            f"{config.n_positions - tokens} tokens"
+        )
+    if isolated:
+        raise InputError(
+            f"--model.adapter {name}: the virtual tokens belong to one document a row; take --data.rows "
+            "stream, or padded for instruction records"
+        )
+    if gradient_checkpointing and kind in ("PREFIX_TUNING", "CARTRIDGE"):
+        raise InputError(
+            f"--model.gradient_checkpointing true: {name} hands its prefix on as a cache, which "
+            "checkpointing drops; leave it out, the frozen model keeps few activations"
+        )
+
+
+def virtual_tokens(adapter: Any) -> int:
+    """Positions that a method of prompt learning takes; 0 for every other."""
+    return int(getattr(adapter, "num_virtual_tokens", 0) or 0) if adapter.is_prompt_learning else 0
+
+
+def inject(model: GPT2LMHeadModel, adapter: "PeftConfig") -> "tuple[PeftModel, set[str]]":
+    """The model with an adapter, which alone trains.
+
+    Args:
+        model: whose weights freeze.
+        adapter: a configuration of PEFT's; it is copied.
+
+    Returns:
+        The adapted model; and the names, in its `state_dict`, of what the adapter brought.
+
+    Raises:
+        InputError: if PEFT refuses the configuration, or it touches the output layer.
+    """
+    from peft import PeftModelForCausalLM, TaskType
+
+    base = {id(tensor) for tensor in chain(model.parameters(), model.buffers())}
+    adapter = copy.deepcopy(adapter)
+    adapter.task_type = TaskType.CAUSAL_LM
+    if hasattr(adapter, "fan_in_fan_out"):  # GPT-2's Conv1D keeps its weights the other way round
+        adapter.fan_in_fan_out = True  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        adapted = PeftModelForCausalLM(model, adapter)
+    except (ValueError, TypeError, RuntimeError, NotImplementedError, AttributeError, KeyError) as error:
+        raise InputError(f"--model.adapter {type(adapter).__name__}: {error}") from None
+    _check_untouched(adapted.get_base_model(), type(adapter).__name__)
+    named = chain(adapted.named_parameters(remove_duplicate=False), adapted.named_buffers())
+    own = {name for name, tensor in named if id(tensor) not in base or tensor.requires_grad}
+    return adapted.train(), own & adapted.state_dict().keys()
+
+
+def _check_untouched(model: Any, name: str) -> None:
+    """Refuse an adapter on the output layer, or on the token embedding that is tied to it."""
+    tied = model.config.tie_word_embeddings
+    if type(model.lm_head) is nn.Linear and (not tied or type(model.transformer.wte) is nn.Embedding):
+        return
+    part = "lm_head" if type(model.lm_head) is not nn.Linear else "wte"
+    raise InputError(
+        f"--model.adapter {name}: it touches {part}, but GPT-2's output layer is its token embedding; an "
+        "adapter on one of two tied layers gives other logits once merged. Leave wte and lm_head out of "
+        "target_modules and modules_to_save, or train them with --model.trainable.layers and .embeddings"
+    )
+
+
+@contextmanager
+def headless(model: GPT2LMHeadModel) -> Iterator[None]:
+    """Within, the model's "logits" are the hidden states `(B, T, D)` that its output layer would get.
+
+    So an adapted model's forward pass is PEFT's own, and the loss still has hidden states to start from.
+    """
+    head, model.lm_head = model.lm_head, nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        yield
+    finally:
+        model.lm_head = head

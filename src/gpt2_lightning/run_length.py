@@ -1,0 +1,51 @@
+"""How long a run is: in optimizer steps, or by the clock."""
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+_SHORTEST_SHARE = 1e-3  # of the time: before that the pace says nothing yet
+
+
+def total_steps(trainer: "Trainer", num_batches: int | None = None) -> float:
+    """Optimizer steps of the whole run, by `max_steps` and `max_epochs`, whichever ends first.
+
+    Infinity where `max_time` alone ends it. Not `trainer.estimated_stepping_batches`: reading that
+    makes Lightning drop the data position when a run is resumed (Lightning issue 20550).
+
+    Args:
+        trainer: of the run.
+        num_batches: micro-batches of an epoch; the trainer's own count if not given.
+    """
+    bounds = [math.inf]
+    if trainer.max_steps > 0:
+        bounds.append(trainer.max_steps)
+    if trainer.max_epochs is not None and trainer.max_epochs > 0:
+        batches = trainer.num_training_batches if num_batches is None else num_batches
+        bounds.append(trainer.max_epochs * math.ceil(batches / trainer.accumulate_grad_batches))
+    return min(bounds)
+
+
+def expected_steps(trainer: "Trainer") -> float:
+    """Optimizer steps that the whole run will have had: `total_steps`, or fewer at its pace by `max_time`."""
+    steps = total_steps(trainer)
+    if (share := time_share(trainer)) is None:
+        return steps
+    return min(steps, (trainer.global_step + 1) / max(share, _SHORTEST_SHARE))
+
+
+def time_share(trainer: "Trainer") -> float | None:
+    """Share of `max_time` that is over, resumed runs included; `None` without such a bound.
+
+    The same on every rank: the first one's clock counts.
+    """
+    from lightning.pytorch.callbacks import Timer
+
+    for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
+        if isinstance(callback, Timer):
+            elapsed, left = callback.time_elapsed("train"), callback.time_remaining("train") or 0.0
+            share = min(1.0, elapsed / max(elapsed + left, 1e-9))
+            return trainer.strategy.broadcast(share) if trainer.world_size > 1 else share
+    return None
