@@ -171,7 +171,10 @@ class GPT2CLI(LightningCLI):
         checkpoint = checkpoints.best if checkpoints.best.exists() else checkpoints.last
         load_weights(self.model, checkpoint)
         export(self.model, self.datamodule.tokenizer, folder / "export")
-        summary = find(self.trainer, RunRecord).write_summary(self.trainer, "finished")
+        record = find(self.trainer, RunRecord)
+        summary = record.write_summary(self.trainer, "finished")
+        if not record.has_trained:
+            print("the run is at its end already; for more of it, raise --trainer.max_steps or .max_epochs")
         print(f"\n{folder}\n{table(summary)}\n")
         print(f'Next:  make sample RUN={folder} PROMPT="The with statement"')
         print("       make tensorboard")
@@ -241,5 +244,11 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     disable_progress_bar()  # of transformers, for writing a file
     warnings.filterwarnings("ignore", ".*does not have many workers.*")  # tokens are read as they are
+    warnings.filterwarnings("ignore", ".*is smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", module=r"peft\..*")  # of its own defaults and its way with transformers
+    warnings.filterwarnings(
+        "ignore", ".*is_gradient_checkpointing.*"
+    )  # which PEFT 0.21 asks transformers for
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each of its tries, before our one message
     # Lightning 2.6.6 with torch 2.13: remove with the Lightning release that mends it
     warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\).*")

@@ -18,6 +18,8 @@ _UNION = re.compile(
     r"Given value type:.*?Given value: (?P<value>.*)",
     re.DOTALL,
 )
+_VALUE_LAST = re.compile(r"(?P<error>Expected a typing\.Literal\[.*\])\. Got value: (?P<value>.*)", re.DOTALL)
+_ABSTRACT = re.compile(r"Expected an instantiatable class, but .* is abstract")
 _PLAIN_ERRORS = (  # of one member of a union, and how it is said
     (
         re.compile(r"Not of type \w+: does not conform to restriction (?P<it>.*)"),
@@ -58,6 +60,12 @@ def explain(message: str, known: Iterable[str], arguments: list[str]) -> str:
         reason = _RESTRICTION.sub(r"\g<value> is out of range: it must be \g<rule>", match["reason"])
         if union := _UNION.search(reason):
             reason = _explain_union(union["errors"], union["value"])
+        if plain := _VALUE_LAST.match(reason):
+            reason = _explain_union(plain["error"], plain["value"])
+        if _ABSTRACT.search(reason):
+            return (
+                f"--{_whole_name(match['key'], arguments)}: name its class before its options, as TextFiles"
+            )
         reason = " ".join(reason.split()).replace("v>", ">").replace("v<", "<")
         return f"--{_whole_name(match['key'], arguments)}: {reason}"
     if match := _MISSING.match(message):

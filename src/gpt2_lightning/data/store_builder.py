@@ -128,15 +128,16 @@ def _tokenize_into(corpus: Corpus, work: Path) -> dict[str, Any]:
             split: stack.enter_context(SplitWriter(work, split, typecode, end_of_text_id(tokenizer), masks))
             for split in corpus.splits
         }
-        rejected = _tokenize(corpus, tokenizer, writers, work / "quarantine.jsonl")
+        rejections = _Rejections(work / "quarantine.jsonl")
+        _tokenize(corpus, tokenizer, writers, rejections)
     splits: dict[Split, dict[str, Any]] = {split: asdict(each.counts()) for split, each in writers.items()}
-    _check_not_empty(corpus, splits)
+    _check_not_empty(corpus, splits, rejections)
     tokenizer.backend_tokenizer.encode_special_tokens = False
     tokenizer.save_pretrained(work / "tokenizer")
     return {
         "dtype": "<u2" if typecode == "H" else "<u4",
         "vocab_size": len(tokenizer),
-        "rejected": rejected,
+        "rejected": rejections.number,
         "files": digests_of(work, {f"{split}.bin": each.sha256 for split, each in writers.items()}),
         "splits": splits,
     }
@@ -162,14 +163,13 @@ def _tokenize(
     corpus: Corpus,
     tokenizer: PreTrainedTokenizerFast,
     writers: dict[Split, SplitWriter],
-    quarantine: Path,
-) -> int:
-    """Write every document to its split; returns the number of records that were left out.
+    rejections: "_Rejections",
+) -> None:
+    """Write every document to its split.
 
     Raises:
         InputError: at the first record that is no document, unless the corpus says to skip it.
     """
-    rejections = _Rejections(quarantine)
     encode: Encoder | None = None
     with rejections, tqdm(desc="tokenizing", unit="B", unit_scale=True, disable=None, leave=False) as bar:
         for batch in _batches(corpus, rejections):
@@ -178,7 +178,6 @@ def _tokenize(
             ids = iter(encode(pieces))
             for split, document in batch:
                 bar.update(writers[split].add(document, list(islice(ids, len(document.pieces)))))
-    return rejections.number
 
 
 class _Rejections(AbstractContextManager["_Rejections"]):
@@ -186,6 +185,7 @@ class _Rejections(AbstractContextManager["_Rejections"]):
 
     def __init__(self, path: Path) -> None:
         self.number = 0
+        self.first: Rejected | None = None
         self._path, self._file = path, None
 
     def __exit__(self, *exception: object) -> None:
@@ -196,6 +196,7 @@ class _Rejections(AbstractContextManager["_Rejections"]):
         self._file = self._file or self._path.open("w", encoding="utf-8")
         self._file.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
         self.number += 1
+        self.first = self.first or record
 
 
 def _batches(corpus: Corpus, rejections: _Rejections) -> Iterator[list[tuple[Split, Document]]]:
@@ -215,8 +216,13 @@ def _batches(corpus: Corpus, rejections: _Rejections) -> Iterator[list[tuple[Spl
         yield batch
 
 
-def _check_not_empty(corpus: Corpus, splits: dict[Split, dict[str, Any]]) -> None:
+def _check_not_empty(corpus: Corpus, splits: dict[Split, dict[str, Any]], left_out: _Rejections) -> None:
     total = sum(counts["documents"] for counts in splits.values())
+    if not total and left_out.first:
+        raise InputError(
+            f"--data.corpus.source: every record was left out, {left_out.number:,} in all; the first is "
+            f"{left_out.first.origin}: {left_out.first.reason}"
+        )
     if not total:
         raise InputError(
             "--data.corpus.source: the corpus is empty: no record holds anything but white space"

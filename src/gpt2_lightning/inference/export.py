@@ -44,16 +44,11 @@ def export(module: GPT2Module, tokenizer: PreTrainedTokenizerFast, folder: Path,
     positions = model.config.n_positions
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    if hasattr(model, "peft_config"):
-        base = model.active_peft_config
-        path = Path(base.base_model_name_or_path)
-        base.base_model_name_or_path = str(path.resolve()) if path.exists() else str(path)
-        model.save_pretrained(part)
-    else:
+    if not hasattr(model, "peft_config"):
         model.config.use_cache = True
         # transformers' pipeline adds 256 tokens by default, past a short context's end
         model.generation_config.max_new_tokens = positions // 2
-        model.save_pretrained(part)
+    model.save_pretrained(part)
     tokenizer.model_max_length = positions
     tokenizer.save_pretrained(part)
     shutil.rmtree(folder, ignore_errors=True)

@@ -26,7 +26,7 @@ def set_total_steps(model: Any, total_steps: float) -> None:
         InputError: if nobody knows, or it is too short for the configuration's `tinit` and `tfinal`.
     """
     config = model.active_peft_config
-    if not config.tinit < total_steps - config.tfinal < math.inf:
+    if not config.tinit + 1 < total_steps - config.tfinal < math.inf:
         raise InputError(
             f"--model.adapter AdaLoraConfig: tinit {config.tinit} and tfinal {config.tfinal} need a run "
             f"that is longer than both together; this one has {total_steps} steps (--trainer.max_steps)"

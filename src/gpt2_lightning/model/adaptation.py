@@ -1,10 +1,12 @@
 """What of a GPT-2 trains: everything, its last blocks, or an adapter of PEFT's."""
 
 import copy
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -16,14 +18,16 @@ from gpt2_lightning.ranges import NonNegativeInt
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
 
-_NEEDS_MORE = {
-    "POLY": "task ids",
-    "MULTITASK_PROMPT_TUNING": "task ids",
-    "CPT": "token types and a loss of its own",
-    "XLORA": "adapters that exist, and a second forward pass",
-    "ADAPTION_PROMPT": "a Llama",
+_UNFIT = {
+    "ADAPTION_PROMPT": "is for Llama",
+    "CPT": "needs token types and a loss of its own",
+    "MULTITASK_PROMPT_TUNING": "needs task ids",
+    "OSF": "trains the model's own matrices through hooks that a frozen model has not",
+    "POLY": "needs task ids",
+    "SHADOW": "is for linear layers, which GPT-2's Conv1D are not",
+    "XLORA": "needs adapters that exist, and a second forward pass",
 }
-"""Methods that a text and its targets are not enough for, and what they need besides."""
+"""Methods of PEFT's that a GPT-2 and a text are not enough for, and why; PEFT says so itself of others."""
 
 
 @dataclass(frozen=True)
@@ -95,10 +99,9 @@ def check_adapter(
     """
     name = type(adapter).__name__
     kind = str(getattr(adapter.peft_type, "value", adapter.peft_type))
-    if kind in _NEEDS_MORE:
+    if kind in _UNFIT:
         raise InputError(
-            f"--model.adapter {name}: needs {_NEEDS_MORE[kind]}, which a run on text "
-            "does not have; docs/adaptation.md lists the methods that work"
+            f"--model.adapter {name}: {_UNFIT[kind]}; docs/adaptation.md lists the methods that work here"
         )
     if not adapter.is_prompt_learning:
         return
@@ -126,12 +129,13 @@ def virtual_tokens(adapter: Any) -> int:
     return int(getattr(adapter, "num_virtual_tokens", 0) or 0) if adapter.is_prompt_learning else 0
 
 
-def inject(model: GPT2LMHeadModel, adapter: "PeftConfig") -> "tuple[PeftModel, set[str]]":
+def inject(model: GPT2LMHeadModel, adapter: "PeftConfig", path: str) -> "tuple[PeftModel, set[str]]":
     """The model with an adapter, which alone trains.
 
     Args:
         model: whose weights freeze.
         adapter: a configuration of PEFT's; it is copied.
+        path: of the model, which the adapter's export names: a folder or a hub id.
 
     Returns:
         The adapted model; and the names, in its `state_dict`, of what the adapter brought.
@@ -144,11 +148,14 @@ def inject(model: GPT2LMHeadModel, adapter: "PeftConfig") -> "tuple[PeftModel, s
     base = {id(tensor) for tensor in chain(model.parameters(), model.buffers())}
     adapter = copy.deepcopy(adapter)
     adapter.task_type = TaskType.CAUSAL_LM
+    adapter.base_model_name_or_path = str(Path(path).resolve()) if Path(path).exists() else path
     if hasattr(adapter, "fan_in_fan_out"):  # GPT-2's Conv1D keeps its weights the other way round
         adapter.fan_in_fan_out = True  # pyright: ignore[reportAttributeAccessIssue]
     try:
-        adapted = PeftModelForCausalLM(model, adapter)
-    except (ValueError, TypeError, RuntimeError, NotImplementedError, AttributeError, KeyError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is checked below, or of its own way with transformers
+            adapted = PeftModelForCausalLM(model, adapter)
+    except Exception as error:  # PEFT has one of each kind for what it cannot adapt
         raise InputError(f"--model.adapter {type(adapter).__name__}: {error}") from None
     _check_untouched(adapted.get_base_model(), type(adapter).__name__)
     named = chain(adapted.named_parameters(remove_duplicate=False), adapted.named_buffers())

@@ -126,21 +126,22 @@ class GPT2Module(LightningModule):
             return
         data = datamodule_of(self.trainer)
         config, tokenizer = self.config(data), data.tokenizer
-        if self.pretrained is None:
+        path = self.pretrained and locate(self.pretrained, "--model.pretrained")
+        if path is None:
             model = build(self.architecture, len(tokenizer), end_of_text_id(tokenizer))
         else:
-            path = locate(self.pretrained, "--model.pretrained")
             model = load(path, config)
             fit_vocabulary(model, path, tokenizer, self.change_tokenizer)
         freeze(model, self.trainable)
         if self.gradient_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
+            enable({"use_reentrant": False})  # the newer of transformers' two names for it
         if self.compiled:
             model.transformer.compile()  # in place: no other name in any checkpoint
         self.model = model
         if self.adapter is not None:
             self._base_sha256 = digest(model)
-            self.model, self._adapter_names = inject(model, self.adapter)
+            self.model, self._adapter_names = inject(model, self.adapter, str(path))
             self.strict_loading = False  # a checkpoint has the adapter alone; its names are checked here
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -181,7 +182,7 @@ class GPT2Module(LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The injected optimizer; the learning rate belongs to the `WarmupSchedule` callback."""
         try:
-            return self.optimizer(parameter_groups(self.gpt2))
+            return self.optimizer(parameter_groups(self.model))
         except ValueError as error:  # torch's own check of its options
             raise InputError(f"--model.optimizer: {error}") from None
 

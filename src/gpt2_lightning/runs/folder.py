@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import datetime
 from functools import cache
 from importlib.metadata import distributions
@@ -56,6 +57,8 @@ def remove_unused(folder: Path) -> None:
     """Remove the folder of a run that never began to train."""
     if folder.is_dir() and not (folder / "summary.json").exists():
         shutil.rmtree(folder)
+        with suppress(OSError):  # the experiment has other runs
+            folder.parent.rmdir()
 
 
 def environment() -> dict[str, Any]:

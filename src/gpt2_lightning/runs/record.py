@@ -17,8 +17,9 @@ from gpt2_lightning.runs.summary import find, summarize
 class RunRecord(SaveConfigCallback):
     """Keeps `config.yaml`, `environment.json` and `summary.json` of the run's folder.
 
-    The first two are written before training, and again when the run is resumed; `summary.json`
-    says at any time how the run stands: `running`, `finished`, `interrupted` or `failed`.
+    The first two are written when training starts, and again when the run is resumed, after its
+    checkpoint has been taken: what is refused changes nothing. `summary.json` says at any time how
+    the run stands: `running`, `finished`, `interrupted` or `failed`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -26,10 +27,10 @@ class RunRecord(SaveConfigCallback):
         self._earlier_seconds = 0.0
         self._started: float | None = None
 
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        folder = Path(trainer.default_root_dir)
-        if stage != "fit":
-            return
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        pass  # Lightning would write here, before it looks at the checkpoint
+
+    def _write_config(self, folder: Path) -> None:
         config = self.config.clone()
         if config.ckpt_path and run_folder.of_checkpoint(Path(config.ckpt_path)) == folder:
             config.ckpt_path = None  # this folder's own: `make resume` names the newest
@@ -39,6 +40,7 @@ class RunRecord(SaveConfigCallback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = time.perf_counter()
         if trainer.is_global_zero:
+            self._write_config(Path(trainer.default_root_dir))
             summary = self.write_summary(trainer, "running")
             data = datamodule_of(trainer)
             tokens, rows = data.store.splits["train"].tokens, data.rows_of("train")
@@ -75,6 +77,11 @@ class RunRecord(SaveConfigCallback):
         summary = summarize(trainer, status, self._train_seconds())
         run_folder.write_json(Path(trainer.default_root_dir) / "summary.json", summary)
         return summary
+
+    @property
+    def has_trained(self) -> bool:
+        """Whether there was a step left to train."""
+        return self._started is not None
 
     def _train_seconds(self) -> float:
         """Of this run, interruptions left out; a finished run that is resumed does not train again."""

@@ -95,13 +95,13 @@ class FileSource(LocalSource):
         """
         found: dict[Path, None] = {}
         for entry in [self.paths] if isinstance(self.paths, str) else self.paths:
-            matches = self._expand(entry)
+            matches = self._expand(entry) if entry.strip() else []  # an empty one would be the folder here
             if not matches:
                 wanted = " or ".join(f"*{suffix}" for suffix in self.suffixes)
-                raise InputError(
-                    f"{self.place}.paths {entry!r}: no such file, no {wanted} below such a folder, "
-                    "and no file matches it as a glob"
-                )
+                reason = "no such file, no such folder, and no file matches it as a glob"
+                if Path(entry).expanduser().is_dir() and entry.strip():
+                    reason = f"the folder holds no {wanted}; name other files by a glob, as folder/*.xyz"
+                raise InputError(f"{self.place}.paths {entry!r}: {reason}")
             found.update(dict.fromkeys(matches))
         return list(found)
 

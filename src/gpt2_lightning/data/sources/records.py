@@ -79,7 +79,7 @@ class JSONFiles(RecordFiles):
                 try:
                     yield origin, json.loads(line)
                 except (ValueError, RecursionError) as error:
-                    yield origin, Rejected(origin, f"broken JSON: {error}")
+                    yield origin, Rejected(origin, _broken(error))
 
 
 def _array(path: Path, first: str, rest: Iterator[tuple[int, str | Rejected]]) -> Iterator[tuple[str, Any]]:
@@ -94,10 +94,15 @@ def _array(path: Path, first: str, rest: Iterator[tuple[int, str | Rejected]]) -
         records = json.loads("".join(text))
     except (ValueError, RecursionError) as error:
         origin = f"{path}:{error.lineno if isinstance(error, json.JSONDecodeError) else 1}"
-        yield origin, Rejected(origin, f"broken JSON: {error}")
+        yield origin, Rejected(origin, _broken(error))
         return
     for number, record in enumerate(records, start=1):
         yield f"{path}: record {number}", record
+
+
+def _broken(error: Exception) -> str:
+    where = f" (column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
+    return f"broken JSON: {getattr(error, 'msg', error)}{where}"
 
 
 class CSVFiles(RecordFiles):

@@ -1,0 +1,306 @@
+"""Every adapter of configs/adapter, and every cell of the table in docs/adaptation.md."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from jsonargparse import ArgumentParser
+from lightning.pytorch import Callback, Trainer
+from peft import AutoPeftModelForCausalLM, LoraConfig, PeftConfig, PrefixTuningConfig, PromptTuningConfig
+
+from gpt2_lightning.callbacks.checkpoints import Checkpoints
+from gpt2_lightning.data.datamodule import TextDataModule
+from gpt2_lightning.errors import InputError
+from gpt2_lightning.inference.export import export, load_weights
+from gpt2_lightning.model.adaptation import Trainable
+from gpt2_lightning.model.architecture import Architecture
+from gpt2_lightning.model.module import GPT2Module
+from gpt2_lightning.model.sampling import Sampling, continue_text
+from tests.conftest import ROOT, tiny_module
+
+# PEFT 0.21 calls transformers 5.23 by names that are old there, and warns of itself; so does torch's tracer.
+pytestmark = pytest.mark.filterwarnings("default")
+
+ADAPTERS = sorted(path.stem for path in (ROOT / "configs" / "adapter").glob("*.yaml"))
+COLUMNS = ("gradient checkpointing", "compile", "isolated documents", "merge", "export")
+
+
+def adapter(name: str) -> PeftConfig:
+    """An adapter of configs/adapter, as the command line makes it, small enough for the tests' model."""
+    parser = ArgumentParser()
+    parser.add_argument("--adapter", type=PeftConfig)
+    piece = yaml.safe_load((ROOT / "configs" / "adapter" / f"{name}.yaml").read_text())
+    small = {"num_virtual_tokens": 4, "encoder_hidden_size": 8, "tinit": 0, "tfinal": 1, "lora_dropout": 0.0}
+    piece["init_args"] |= {field: value for field, value in small.items() if field in piece["init_args"]}
+    return parser.instantiate_classes(parser.parse_object({"adapter": piece})).adapter
+
+
+def table() -> dict[str, dict[str, str]]:
+    """The cells of the table in docs/adaptation.md by file of configs/adapter and column."""
+    rows = {}
+    for line in (ROOT / "docs" / "adaptation.md").read_text().splitlines():
+        if match := re.match(r"\| `(\w+)` \|", line):
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            rows[match[1]] = dict(zip(COLUMNS, cells[2:], strict=True))
+    return rows
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory, stores: Path) -> Path:
+    """The export of a model that has learned a little."""
+    return tmp_path_factory.mktemp("base") / "export"
+
+
+@pytest.fixture
+def pretrained(base: Path, train: Callable[..., Trainer]) -> str:
+    if not base.exists():
+        module = tiny_module()
+        trainer = train([], module=module, max_steps=30, limit_val_batches=0)
+        data: Any = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+        export(module, data.tokenizer, base)
+    return str(base)
+
+
+class StopAt(Callback):
+    """Ends a run early, whose planned length stays."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: Trainer, *arguments: Any) -> None:
+        trainer.should_stop = trainer.global_step >= self.step
+
+
+def module_of(pretrained: str, name: str | PeftConfig, **options: Any) -> GPT2Module:
+    config = adapter(name) if isinstance(name, str) else name
+    return GPT2Module(
+        Architecture(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0),
+        lambda params: torch.optim.AdamW(params, lr=0.05),
+        pretrained=pretrained,
+        adapter=config,
+        **options,
+    )
+
+
+def gradients(module: GPT2Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    module.zero_grad()
+    module(**batch)[0].backward()
+    return {n: p.grad.clone() for n, p in module.named_parameters() if p.grad is not None}
+
+
+def a_batch() -> dict[str, torch.Tensor]:
+    ids = torch.randint(300, (2, 17), generator=torch.Generator().manual_seed(1))
+    return {"input_ids": ids[:, :-1], "targets": ids[:, 1:].contiguous()}
+
+
+def test_the_table_has_every_adapter_and_every_adapter_a_row():
+    assert sorted(table()) == ADAPTERS
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_an_adapter_trains_alone_and_its_checkpoint_and_export_give_it_back(
+    name: str, pretrained: str, train: Callable[..., Trainer], tmp_path: Path
+):
+    module = module_of(pretrained, name)
+    trainer = train([Checkpoints()], module=module, max_steps=3)
+    data: Any = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+    kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    from transformers import GPT2LMHeadModel
+
+    before = GPT2LMHeadModel.from_pretrained(pretrained).state_dict()
+    after = {key.replace("base_layer.", ""): value for key, value in module.gpt2.state_dict().items()}
+    unchanged = [key for key in before if key in after and torch.equal(before[key], after[key])]
+    assert len(unchanged) > (0 if name == "norms" else len(before) - 1)
+    trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    assert trained <= sum(value.numel() for value in kept["state_dict"].values())
+    assert not [key for key in kept["state_dict"] if "wte" in key or "base_layer" in key]
+
+    again = module_of(pretrained, name)
+    again.trainer = trainer
+    again.configure_model()
+    load_weights(again, tmp_path / "checkpoints" / "last.ckpt")
+    assert module.model is not None
+    batch = a_batch()
+    assert torch.equal(module.eval()(**batch)[0], again.eval()(**batch)[0])
+
+    export(again, data.tokenizer, tmp_path / "export")
+    assert table()[name]["export"] == "PEFT folder"
+    loaded: Any = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "export")
+    greedy = Sampling(max_new_tokens=8, temperature=0)
+    texts = [continue_text(model, data.tokenizer, "the cat", greedy) for model in (loaded, module.model)]
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_merging_keeps_the_logits_or_is_refused(
+    name: str, pretrained: str, train: Callable[..., Trainer], tmp_path: Path
+):
+    from transformers import AutoModelForCausalLM
+
+    module = module_of(pretrained, name)
+    trainer = train([], module=module, max_steps=3, limit_val_batches=0)
+    data: Any = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+    batch, model = a_batch(), module.model
+    assert model is not None
+    with torch.no_grad():
+        before = model.eval()(input_ids=batch["input_ids"]).logits
+    if table()[name]["merge"] == "yes":
+        export(module, data.tokenizer, tmp_path / "merged", merge=True)
+        merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()
+        with torch.no_grad():
+            after = merged(input_ids=batch["input_ids"]).logits
+        torch.testing.assert_close(after, before, rtol=0, atol=1e-4 * before.abs().max().item())
+    else:
+        with pytest.raises(InputError, match=r"--merge true: .* cannot be merged"):
+            export(module, data.tokenizer, tmp_path / "merged", merge=True)
+        assert not (tmp_path / "merged").exists()
+
+
+def refused(pretrained: str, name: str, data: TextDataModule, **options: Any) -> bool:
+    try:
+        module_of(pretrained, name, **options).config(data)
+    except InputError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_gradient_checkpointing_gives_the_same_gradients_or_is_refused(
+    name: str, pretrained: str, train: Callable[..., Trainer], datamodule: Callable[..., TextDataModule]
+):
+    if table()[name]["gradient checkpointing"] != "yes":
+        assert refused(pretrained, name, datamodule(), gradient_checkpointing=True)
+        return
+    found = []
+    for checkpointing in (False, True):
+        module = module_of(pretrained, name, gradient_checkpointing=checkpointing)
+        train([], module=module, max_steps=3, limit_val_batches=0)
+        found.append(gradients(module.train(), a_batch()))
+    assert found[0].keys() == found[1].keys()
+    for key, value in found[0].items():
+        torch.testing.assert_close(value, found[1][key], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_a_compiled_body_gives_the_same_loss_and_no_other_names(
+    name: str, pretrained: str, train: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+):
+    """Through the tracer and without the code generator, which takes half a minute."""
+    assert table()[name]["compile"] == "yes"
+    compile_in_place = torch.nn.Module.compile
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda module: compile_in_place(module, backend="aot_eager")
+    )
+    torch._dynamo.reset()
+    modules = []
+    for compiled in (False, True):
+        module = module_of(pretrained, name, compile=compiled)
+        train([], module=module, max_steps=3, limit_val_batches=0, inference_mode=False)
+        modules.append(module)
+    assert modules[0].state_dict().keys() == modules[1].state_dict().keys()
+    losses = [module(**a_batch())[0].item() for module in modules]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_documents_of_a_row_stay_apart_or_it_is_refused(
+    name: str, pretrained: str, train: Callable[..., Trainer], datamodule: Callable[..., TextDataModule]
+):
+    if table()[name]["isolated documents"] != "yes":
+        assert refused(pretrained, name, datamodule(rows="isolated"))
+        return
+    module = module_of(pretrained, name)
+    train([], datamodule(rows="isolated"), module, max_steps=3, limit_val_batches=0)
+    module.eval()
+    batch = {key: value[:1] for key, value in a_batch().items()}
+    batch["targets"][:, :8] = -100
+    positions = torch.arange(8).repeat(2)[None]
+    other = batch["input_ids"].clone()
+    other[:, :8] = other[:, :8].flip(1)
+    losses = [module(ids, batch["targets"], positions)[0] for ids in (batch["input_ids"], other)]
+    assert torch.equal(*losses)
+    assert not torch.equal(module(other, batch["targets"])[0], module(**batch)[0])
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "message"),
+    [
+        (LoraConfig(target_modules=["lm_head"]), {}, "it touches lm_head"),
+        (LoraConfig(target_modules=["wte"]), {}, "it touches wte"),
+        (LoraConfig(target_modules=["c_attn"], modules_to_save=["lm_head"]), {}, "it touches lm_head"),
+        (LoraConfig(target_modules=["q_proj"]), {}, "--model.adapter LoraConfig: .*q_proj"),
+        (PrefixTuningConfig(num_virtual_tokens=17), {}, "num_virtual_tokens 17: with --data.block_size 16"),
+        (PrefixTuningConfig(num_virtual_tokens=4), {"gradient_checkpointing": True}, "checkpointing drops"),
+        (LoraConfig(), {"trainable": Trainable(layers=1)}, "exclude each other"),
+        (LoraConfig(), {"change_tokenizer": True}, "--model.change_tokenizer true"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_the_remedy(
+    config: PeftConfig, options: dict[str, Any], message: str, pretrained: str, train: Callable[..., Trainer]
+):
+    with pytest.raises(InputError, match=message):
+        train([], module=module_of(pretrained, config, **options))
+
+
+def test_an_adapter_needs_a_model_that_has_learned_something(train: Callable[..., Trainer]):
+    module = tiny_module()
+    module.adapter = LoraConfig()
+    with pytest.raises(InputError, match=r"--model.adapter: is for a model .* --model.pretrained"):
+        train([], module=module)
+
+
+def test_an_adapters_checkpoint_is_refused_on_another_base(
+    pretrained: str, train: Callable[..., Trainer], tmp_path: Path
+):
+    from transformers import GPT2LMHeadModel
+
+    train([Checkpoints()], module=module_of(pretrained, "lora"), max_steps=1)
+    model = GPT2LMHeadModel.from_pretrained(pretrained)
+    model.transformer.ln_f.bias.data += 1
+    other = tmp_path / "other"
+    model.save_pretrained(other)
+    for path in Path(pretrained).glob("tokenizer*"):
+        (other / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(InputError, match="was trained on other weights"):
+        train(
+            [Checkpoints()],
+            module=module_of(str(other), "lora"),
+            ckpt_path=tmp_path / "checkpoints" / "last.ckpt",
+        )
+
+
+def test_adalora_gives_ranks_out_and_continues_as_the_whole_run(
+    pretrained: str, train: Callable[..., Trainer], tmp_path: Path
+):
+    def run(steps: int, folder: str, **options: Any) -> GPT2Module:
+        module = module_of(pretrained, adalora())
+        train([Checkpoints()], module=module, max_steps=steps, default_root_dir=tmp_path / folder, **options)
+        return module
+
+    def adalora() -> PeftConfig:
+        config: Any = adapter("adalora")
+        config.init_r, config.target_r = 4, 2
+        return config
+
+    whole = run(8, "whole")
+    pattern: Any = whole.model.active_peft_config.rank_pattern  # pyright: ignore
+    assert sum(sum(ranks) for ranks in pattern.values()) == 2 * 2  # two matrices, two ranks on average
+    # the length of the run decides the ranks: the first half is told that it is part of the whole
+    halves = module_of(pretrained, adalora())
+    stop = StopAt(4)
+    train([Checkpoints(), stop], module=halves, max_steps=8, default_root_dir=tmp_path / "half")
+    rest = run(8, "half", ckpt_path=tmp_path / "half" / "checkpoints" / "last.ckpt")
+    for key, value in whole.state_dict().items():
+        assert torch.equal(value, rest.state_dict()[key]), key
+
+
+def test_prompt_tuning_leaves_room_in_the_context(pretrained: str, train: Callable[..., Trainer]):
+    module = module_of(pretrained, PromptTuningConfig(num_virtual_tokens=16))
+    trainer = train([], module=module, max_steps=1, limit_val_batches=0)
+    data: Any = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+    text = continue_text(module.model, data.tokenizer, "the", Sampling(max_new_tokens=100))  # pyright: ignore
+    assert len(data.tokenizer("the" + text)["input_ids"]) <= 20
