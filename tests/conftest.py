@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +35,18 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def datamodule(stores: Path) -> Callable[..., TextDataModule]:
     """Makes data modules over the tests' corpus: 12 documents, 3 kB."""
 
-    def make(**options: Any) -> TextDataModule:
-        defaults = {
-            "corpus": Corpus(TextFiles([str(ASSETS)]), ByteLevelBPE(300), validation_fraction=0.3),
-            "block_size": 16,
-            "micro_batch_size": 4,
-            "folder": str(stores),
-        }
-        return TextDataModule(**(defaults | options))
+    return partial(datamodule_for, stores)
 
-    return make
+
+def datamodule_for(folder: Path, **options: Any) -> TextDataModule:
+    """A data module over the tests' corpus, with its stores in `folder`."""
+    defaults = {
+        "corpus": Corpus(TextFiles([str(ASSETS)]), ByteLevelBPE(300), validation_fraction=0.3),
+        "block_size": 16,
+        "micro_batch_size": 4,
+        "folder": str(folder),
+    }
+    return TextDataModule(**(defaults | options))
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,70 @@ def train(tmp_path: Path, *extra: str) -> Path:
     return run_folder(tmp_path)
 
 
+GRADIENTS = """
+import sys
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Trainer
+
+from gpt2_lightning.model.architecture import build
+from gpt2_lightning.data.packing import IGNORED
+from tests.conftest import datamodule_for, tiny_module
+from tests.model.test_module import FixedBatches, KeepGradients, ragged_batches
+
+torch.set_num_threads(1)
+big = ragged_batches(8, vocab_size=300)
+for accumulate in (1, 2, 4):
+    trainer = Trainer(
+        max_steps=1, accelerator="cpu", devices=2, strategy="ddp", accumulate_grad_batches=accumulate,
+        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        limit_val_batches=0, use_distributed_sampler=False, callbacks=[kept := KeepGradients()],
+    )
+    share = 8 // (2 * accumulate)  # of the eight small batches, in each micro-batch
+    mine = range(trainer.global_rank * accumulate, (trainer.global_rank + 1) * accumulate)
+    data = datamodule_for(Path(sys.argv[1]))
+    data.__class__ = FixedBatches
+    data.batches = [
+        {key: torch.cat([batch[key] for batch in big[n * share : (n + 1) * share]]) for key in big[0]}
+        for n in mine
+    ]
+    module = tiny_module(optimizer=lambda params: torch.optim.SGD(params, lr=0.0))
+    torch.manual_seed(0)
+    trainer.fit(module, datamodule=data)
+    if trainer.is_global_zero:
+        whole = {key: torch.cat([batch[key] for batch in big]) for key in big[0]}
+        module.zero_grad()
+        logits = module.gpt2(whole["input_ids"]).logits.flatten(0, 1)
+        torch.nn.functional.cross_entropy(logits, whole["targets"].flatten()).backward()
+        expected = torch.cat([p.grad.flatten() for p in module.parameters()])
+        found = torch.cat([kept.steps[0][n].flatten() for n, _ in module.named_parameters()])
+        print(accumulate, ((found - expected).norm() / expected.norm()).item())
+"""
+
+
+def test_gradients_over_ranks_and_micro_batches_are_of_one_big_ragged_batch(tmp_path: Path):
+    """Eight ragged batches, one of them without a target, in 1, 2 or 4 micro-batches on 2 ranks."""
+    (tmp_path / "script.py").write_text(GRADIENTS)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        [*command, str(tmp_path / "script.py"), str(tmp_path / "stores")],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr[-3000:]
+    errors = [
+        float(line.split()[1])
+        for line in result.stdout.splitlines()
+        if line[:1] in "124" and line[1:2] == " "
+    ]
+    assert len(errors) == 3
+    assert max(errors) < 1e-6
+
+
 def test_two_ranks_give_the_losses_weights_and_files_of_one(tmp_path: Path):
     one = train(tmp_path / "one", "--data.micro_batch_size=4")
     ranks = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.micro_batch_size=2"]

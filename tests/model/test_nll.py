@@ -68,3 +68,18 @@ def test_a_hidden_state_alone_may_need_the_gradient():
     linear_nll(hidden, weight, targets)[0].backward()
     assert weight.grad is None
     assert hidden.grad is not None
+
+
+@pytest.mark.gpu
+def test_on_cuda_value_and_gradients_are_cross_entropys():
+    """Through Liger's kernel where it is installed, else through ours."""
+    hidden, weight, targets = (tensor.cuda() for tensor in random_inputs(4096, torch.float32))
+    hidden, weight = hidden.detach().requires_grad_(), weight.detach().requires_grad_()
+    total, num_targets = linear_nll(hidden, weight, targets)
+    (total / num_targets).backward()
+    gradients = hidden.grad, weight.grad
+    hidden.grad = weight.grad = None
+    expected = cross_entropy((hidden @ weight.T).flatten(0, 1), targets.flatten())
+    expected.backward()
+    torch.testing.assert_close(total / num_targets, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(gradients, (hidden.grad, weight.grad), rtol=1e-3, atol=1e-5)

@@ -182,7 +182,7 @@ class GPT2Module(LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The injected optimizer; the learning rate belongs to the `WarmupSchedule` callback."""
         try:
-            return self.optimizer(parameter_groups(self.model))
+            return self.optimizer(parameter_groups(self))
         except ValueError as error:  # torch's own check of its options
             raise InputError(f"--model.optimizer: {error}") from None
 

@@ -1,5 +1,8 @@
 """The negative log-likelihood of the targets, from hidden states, without keeping float32 logits."""
 
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -7,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 # Float32 logits held at a time: on a CPU what stays in its cache, elsewhere what keeps kernels large.
-_CHUNK_BYTES_CPU = 4 * 2**20
+_CHUNK_BYTES_CPU = 2 * 2**20
 _CHUNK_BYTES = 256 * 2**20
 
 
@@ -19,7 +22,8 @@ def linear_nll(
     The same value as `cross_entropy(hidden @ weight.T, targets, reduction="sum")`. The logits are
     computed once, in autocast's type if autocast is on and in `hidden`'s otherwise, and become
     their own gradient in place, a few rows at a time in float32: one logits-sized buffer lives
-    where log-softmax and its backward keep three in float32.
+    where log-softmax and its backward keep three in float32. On CUDA Liger's fused kernel does the
+    same where `liger-kernel` is installed.
 
     Args:
         hidden: `(..., D)`, the last hidden states.
@@ -34,8 +38,23 @@ def linear_nll(
     device = hidden.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
     flat = targets.flatten()
-    nll: Any = _LinearNLL.apply(hidden.flatten(0, -2), weight, flat, ignore_index, dtype)
+    if hidden.is_cuda and (fused := _liger()) is not None:
+        nll = fused(hidden.flatten(0, -2), weight, flat, ignore_index=ignore_index, reduction="sum")
+    else:
+        nll: Any = _LinearNLL.apply(hidden.flatten(0, -2), weight, flat, ignore_index, dtype)
     return nll, (flat != ignore_index).sum()
+
+
+@cache
+def _liger() -> Callable[..., Tensor] | None:
+    """Liger's kernel of the same sum, where `liger-kernel` is installed."""
+    if find_spec("liger_kernel") is None:
+        return None
+    from liger_kernel.transformers.functional import (  # pyright: ignore[reportMissingImports]
+        liger_fused_linear_cross_entropy,
+    )
+
+    return liger_fused_linear_cross_entropy
 
 
 class _LinearNLL(torch.autograd.Function):
@@ -61,8 +80,11 @@ class _LinearNLL(torch.autograd.Function):
         if grad_logits.dtype == torch.float16:  # scaled before the products, whose overflow the scaler cures
             grad_logits, grad = grad_logits * grad, torch.ones_like(grad)
         hidden_dtype, weight_dtype = ctx.dtypes
-        grad_hidden = (grad_logits @ weight).to(hidden_dtype) * grad if ctx.needs_input_grad[0] else None
-        grad_weight = (grad_logits.T @ hidden).to(weight_dtype) * grad if ctx.needs_input_grad[1] else None
+        grad_hidden = grad_weight = None
+        if ctx.needs_input_grad[0]:
+            grad_hidden = (grad_logits @ weight).to(hidden_dtype) * grad
+        if ctx.needs_input_grad[1]:  # scaled in its small factor: the product has the size of the weight
+            grad_weight = (grad_logits.T @ (hidden * grad).to(hidden.dtype)).to(weight_dtype)
         return grad_hidden, grad_weight, None, None, None
 
 
@@ -77,10 +99,9 @@ def _nll_and_gradient(logits: Tensor, targets: Tensor, ignore_index: int) -> Ten
     """Sum of the rows' NLL; `logits` `(R, V)` are overwritten by its gradient: softmax less one-hot."""
     counted = targets != ignore_index  # (R, 1)
     index = targets.where(counted, 0)
-    work = logits.float()
-    log_normalizer = work.logsumexp(dim=1, keepdim=True)  # (R, 1)
-    nll = (log_normalizer - work.gather(1, index)).where(counted, 0).sum()
-    work.sub_(log_normalizer).exp_()
-    work.scatter_add_(1, index, torch.full_like(log_normalizer, -1))
+    work = torch.log_softmax(logits, dim=1, dtype=torch.float32)  # (R, V)
+    nll = -work.gather(1, index).where(counted, 0).sum()
+    work.exp_()
+    work.scatter_add_(1, index, torch.full_like(index, -1, dtype=torch.float32))
     logits.copy_(work.mul_(counted))
     return nll

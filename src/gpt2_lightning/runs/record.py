@@ -30,7 +30,8 @@ class RunRecord(SaveConfigCallback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         pass  # Lightning would write here, before it looks at the checkpoint
 
-    def _write_config(self, folder: Path) -> None:
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        folder = Path(trainer.default_root_dir)
         config = self.config.clone()
         if config.ckpt_path and run_folder.of_checkpoint(Path(config.ckpt_path)) == folder:
             config.ckpt_path = None  # this folder's own: `make resume` names the newest
@@ -40,7 +41,7 @@ class RunRecord(SaveConfigCallback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = time.perf_counter()
         if trainer.is_global_zero:
-            self._write_config(Path(trainer.default_root_dir))
+            self.save_config(trainer, pl_module, "fit")
             summary = self.write_summary(trainer, "running")
             data = datamodule_of(trainer)
             tokens, rows = data.store.splits["train"].tokens, data.rows_of("train")
