@@ -15,7 +15,7 @@ ENVIRONMENT := $(VENV)/.complete
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help known-names train preflight tokens resume sample tensorboard test format lint types check bench lock clean active-environment
+.PHONY: help known-names train preflight tokens export resume sample tensorboard test format lint types check bench lock clean active-environment
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,13 +36,17 @@ given_run = $(if $(RUN),,$(error give the run to continue: make $@ RUN=logs/<exp
 known-names: # before the environment is made: a mistyped name is said at once
 	@: $(RUN_OPTIONS)
 
-train: known-names $(ENVIRONMENT) ## train: EXPERIMENT= MODEL= DATA= LOGGER= name files of configs/, ARGS= is passed on
+train: known-names $(ENVIRONMENT) ## train: EXPERIMENT= MODEL= DATA= ADAPTER= LOGGER= name files of configs/, ARGS= is passed on
 	@$(PY) train.py fit $(RUN_OPTIONS) $(ARGS)
 
 preflight: known-names $(ENVIRONMENT) ## what such a run would do, with a decoded batch; short of training
 	@$(PY) train.py preflight $(RUN_OPTIONS) $(ARGS)
 
 tokens: preflight ## the same: it reads and tokenizes DATA= ahead of time
+
+export: $(ENVIRONMENT) ## write a run's best model as a Hugging Face folder: RUN= [MERGE=1 works an adapter into the model]
+	@$(PY) train.py export --config $(given_run)/config.yaml --ckpt_path $(or \
+	  $(wildcard $(RUN:/=)/checkpoints/best.ckpt),$(RUN:/=)/checkpoints/last.ckpt) $(if $(MERGE),--merge true) $(ARGS)
 
 resume: $(ENVIRONMENT) ## continue a run where it stopped: RUN=logs/<experiment>/<run>
 	@$(PY) train.py fit --config $(given_run)/config.yaml --ckpt_path $(given_run)/checkpoints/last.ckpt $(ARGS)
@@ -83,9 +87,9 @@ lock: ## write requirements.lock anew from pyproject.toml, with torch at TORCH=
 	@mv build/lock/requirements.lock requirements.lock && rm -rf build/lock
 
 clean: ## remove runs and token stores, after asking
-	@find logs data -mindepth 1 -maxdepth 1 ! -name README.md | grep . || { echo "nothing to remove"; exit 0; }; \
+	@find logs data -mindepth 1 -maxdepth 1 ! -name README.md ! -name examples | grep . || { echo "nothing to remove"; exit 0; }; \
 	printf "Remove all of these? [y/N] "; read -r answer && [ "$$answer" = y ] || { echo "nothing removed"; exit 0; }; \
-	find logs data -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
+	find logs data -mindepth 1 -maxdepth 1 ! -name README.md ! -name examples -exec rm -rf {} +
 
 # --- Environment ----------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from gpt2_lightning.data.corpus import Corpus
 from gpt2_lightning.data.datamodule import TextDataModule
 from gpt2_lightning.data.sources import TextFiles
 from gpt2_lightning.data.tokenizer import ByteLevelBPE
+from gpt2_lightning.inference.export import export
 from gpt2_lightning.model.architecture import Architecture
 from gpt2_lightning.model.module import GPT2Module
 
@@ -73,6 +74,35 @@ def read_metrics(folder: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
 
 
+def run_trainer(
+    folder: Path,
+    callbacks: list[Callback],
+    data: TextDataModule,
+    module: GPT2Module | None = None,
+    ckpt_path: Path | None = None,
+    **options: Any,
+) -> Trainer:
+    """A real Trainer that writes into `folder`, after it has run; 4 steps if nothing else is said."""
+    defaults = {
+        "max_steps": 4,
+        "accelerator": "cpu",
+        "logger": False,
+        "log_every_n_steps": 1,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": any("Checkpoint" in type(c).__name__ for c in callbacks),
+        "num_sanity_val_steps": 0,
+        "val_check_interval": 4,
+        "check_val_every_n_epoch": None,
+        "default_root_dir": folder,
+        "use_distributed_sampler": False,
+    }
+    seed_everything(0)
+    trainer = Trainer(callbacks=callbacks, **(defaults | options))
+    trainer.fit(module or tiny_module(), datamodule=data, ckpt_path=ckpt_path)
+    return trainer
+
+
 @pytest.fixture
 def train(tmp_path: Path, datamodule: Callable[..., TextDataModule]) -> Callable[..., Trainer]:
     """Runs a real Trainer on the tests' corpus, in the test's own folder, and returns it."""
@@ -81,26 +111,21 @@ def train(tmp_path: Path, datamodule: Callable[..., TextDataModule]) -> Callable
         callbacks: list[Callback],
         data: TextDataModule | None = None,
         module: GPT2Module | None = None,
-        ckpt_path: Path | None = None,
         **options: Any,
     ) -> Trainer:
-        defaults = {
-            "max_steps": 4,
-            "accelerator": "cpu",
-            "logger": False,
-            "log_every_n_steps": 1,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "enable_checkpointing": any("Checkpoint" in type(c).__name__ for c in callbacks),
-            "num_sanity_val_steps": 0,
-            "val_check_interval": 4,
-            "check_val_every_n_epoch": None,
-            "default_root_dir": tmp_path,
-            "use_distributed_sampler": False,
-        }
-        seed_everything(0)
-        trainer = Trainer(callbacks=callbacks, **(defaults | options))
-        trainer.fit(module or tiny_module(), datamodule=data or datamodule(), ckpt_path=ckpt_path)
-        return trainer
+        return run_trainer(tmp_path, callbacks, data or datamodule(), module, **options)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory, stores: Path) -> str:
+    """The export of a model that has learned a little: 2 layers of width 16, 64 positions."""
+    folder, module, data = (
+        tmp_path_factory.mktemp("base"),
+        tiny_module(n_positions=64),
+        datamodule_for(stores),
+    )
+    run_trainer(folder, [], data, module, max_steps=30, limit_val_batches=0)
+    export(module, data.tokenizer, folder / "export")
+    return str(folder / "export")

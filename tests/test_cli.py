@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -341,3 +342,60 @@ def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
     while not condition():
         assert time.monotonic() < deadline, "the run did not get that far"
         time.sleep(0.1)
+
+
+def test_an_adapter_run_exports_its_adapter_and_merges_on_demand(
+    base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    from peft import AutoPeftModelForCausalLM
+    from transformers import AutoModelForCausalLM
+
+    adapted = [
+        f"--model.pretrained={base}",
+        "--data.corpus.tokenizer=Pretrained",
+        f"--data.corpus.tokenizer.path={base}",
+        f"--model.adapter={ROOT}/configs/adapter/lora.yaml",
+        "--model.adapter.lora_dropout=0.0",
+    ]
+    text = [option for option in TEXT if "tokenizer" not in option]
+    experiment = [option for option in options(tmp_path) if not option.startswith("--config")]
+    assert main(*experiment, *text, *adapted, "--trainer.max_steps=3", "--experiment=lora") == 0
+    folder = run_folder(tmp_path)
+    adapter = AutoPeftModelForCausalLM.from_pretrained(folder / "export").eval()
+    assert (folder / "checkpoints" / "best.ckpt").stat().st_size < 100_000
+    capsys.readouterr()
+    merge = ["--merge=true", f"--ckpt_path={folder}/checkpoints/best.ckpt"]
+    assert main("export", f"--config={folder}/config.yaml", *merge) == 0
+    assert capsys.readouterr().out.strip() == str(folder / "export-merged")
+    merged = AutoModelForCausalLM.from_pretrained(folder / "export-merged").eval()
+    ids = torch.randint(300, (2, 16))
+    with torch.no_grad():
+        torch.testing.assert_close(merged(ids).logits, adapter(ids).logits, rtol=1e-4, atol=1e-5)
+
+
+def test_a_refused_resume_changes_nothing(finished: Path, tmp_path: Path):
+    folder = tmp_path / "logs" / "x" / "1"
+    shutil.copytree(finished, folder)
+    before = (folder / "config.yaml").read_bytes()
+    resume = [f"--config={folder}/config.yaml", f"--ckpt_path={folder}/checkpoints/last.ckpt"]
+    for extra in ("--data.block_size=8", "--model.architecture.n_layer=2"):
+        with pytest.raises(SystemExit) as stop:
+            main("fit", *resume, "--trainer.max_steps=12", extra)
+        assert stop.value.code == 2
+        assert (folder / "config.yaml").read_bytes() == before
+        assert json.loads((folder / "summary.json").read_text())["status"] == "finished"
+
+
+def test_fused_adamw_clips_in_bf16(tmp_path: Path):
+    fused = [
+        "--model.optimizer=torch.optim.AdamW",
+        "--model.optimizer.fused=true",
+        "--model.optimizer.lr=1e-3",
+    ]
+    options = ["--trainer.precision=bf16-mixed", "--trainer.log_every_n_steps=1", "--trainer.max_steps=2"]
+    weights = []
+    for name, clip in (("a", "0.001"), ("b", "0")):
+        assert fit(tmp_path / name, *fused, *options, f"--trainer.gradient_clip_val={clip}") == 0
+        kept = torch.load(run_folder(tmp_path / name) / "checkpoints" / "last.ckpt", weights_only=True)
+        weights.append(kept["optimizer_states"][0]["state"][0]["exp_avg"].norm().item())
+    assert weights[0] < 0.1 * weights[1]

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import shutil
 import sys
 from pathlib import Path
 from unittest import mock
@@ -62,11 +63,69 @@ def run_folder(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("experiment", names("experiment"))
+OWN = {  # what an experiment needs besides, or instead
+    "pretrain_gpt2_small": [
+        "--model.compile=false",
+        "--trainer.devices=1",
+        "--trainer.accumulate_grad_batches=2",
+    ],
+    "shakespeare_char": ["--data.corpus.tokenizer=Characters"],
+    "shakespeare_char_fast": ["--data.corpus.tokenizer=Characters"],
+}
+SHORT = ["--trainer.max_steps=1", "--trainer.val_check_interval=2", "--warmup.warmup_steps=0"]
+
+
+def weights_of(experiment: str) -> bool:
+    return "pretrained" in (CONFIGS / "experiment" / f"{experiment}.yaml").read_text()
+
+
+@pytest.mark.parametrize("experiment", [name for name in names("experiment") if not weights_of(name)])
 def test_experiment_runs_for_one_step(tmp_path: Path, experiment: str):
-    assert main(*options(tmp_path, experiment), *TEXT, *TOY) == 0
+    text = [*TEXT, "--data.corpus.validation=TextFiles", f"--data.corpus.validation.paths={ASSETS}"]
+    own = OWN.get(experiment, [])
+    if "--data.corpus.tokenizer=Characters" in own:
+        text = [option for option in text if "tokenizer" not in option and "validation" not in option]
+        text += [f"--data.corpus.validation.paths={ASSETS}", "--data.corpus.validation.span=[0,1]"]
+        text += ["--data.corpus.source.span=[0,1]"]
+    assert main(*options(tmp_path, experiment), *text, *TOY, *own, *SHORT) == 0
     assert (run_folder(tmp_path) / "export" / "model.safetensors").exists()
     assert run_folder(tmp_path).parent.name == experiment
+
+
+@pytest.mark.parametrize("experiment", [name for name in names("experiment") if weights_of(name)])
+def test_experiment_on_a_base_runs_for_one_step(
+    tmp_path: Path, experiment: str, base: str, monkeypatch: pytest.MonkeyPatch
+):
+    """On the tests' base in the place of `pretrain_tiny`, found as its newest run."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(base, tmp_path / "logs" / "pretrain_tiny" / "1" / "export")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "examples").symlink_to(ROOT / "data" / "examples")
+    if "PythonSource" in (CONFIGS / "experiment" / f"{experiment}.yaml").read_text():
+        text = ["--data.corpus.source=TextFiles", f"--data.corpus.source.paths={ASSETS}"]
+        text.append("--data.corpus.validation_fraction=0.3")
+    else:
+        text = []
+    small = ["--data.block_size=16", "--data.micro_batch_size=2", "--trainer.limit_val_batches=2"]
+    verb, config, _, _, *rest = options(tmp_path, experiment)
+    prompts = ["--samples.prompts=['']"]
+    assert main(verb, config, *rest, *text, *small, *prompts, *SHORT) == 0
+    (folder,) = (tmp_path / "logs" / experiment).glob("*")
+    assert (folder / "export" / "tokenizer.json").exists()
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["model"]["pretrained"].endswith("pretrain_tiny/1/export")
+
+
+@pytest.mark.parametrize("experiment", [name for name in names("experiment") if weights_of(name)])
+def test_experiment_without_its_base_says_what_to_run_first(
+    tmp_path: Path, experiment: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main("fit", f"--config={CONFIGS / 'experiment' / experiment}.yaml")
+    assert stop.value.code == 2
+    assert "make train EXPERIMENT=pretrain_tiny" in capsys.readouterr().err
+    assert not list(tmp_path.glob("logs/*"))
 
 
 @pytest.mark.parametrize("kind", ["model", "logger"])
@@ -102,7 +161,7 @@ def write_corpus(name: str, folder: Path) -> list[str]:
             np.arange(600, dtype=np.uint16).tofile(folder / f"{split}.bin")
         validation = f"--data.corpus.validation.paths={folder / 'val.bin'}"
         return [f"{FIELDS}paths={folder / 'train.bin'}", validation]
-    elif name == "tinyshakespeare":
+    elif name.startswith("tinyshakespeare"):
         (folder / "a.txt").write_text("\n\n".join(texts))
         return [f"{FIELDS}paths={folder}", f"--data.corpus.validation.paths={folder}"]
     else:
@@ -157,9 +216,11 @@ def test_hub_corpus_of_configs_is_read(tmp_path: Path, name: str, gpt2_tokenizer
 def test_corpus_of_configs_trains(tmp_path: Path, name: str, gpt2_tokenizer: Path):
     """From the command line, with no code, on files of the shape it expects."""
     corpus = f"--data.corpus={CONFIGS / 'data' / name}.yaml"
-    offline = name.startswith("python") or name == "mixture"
+    offline = name.startswith(("python", "examples")) or name == "mixture"
     own = [] if offline else write_corpus(name, tmp_path / "corpus")
     vocabulary = ["--data.corpus.tokenizer=Bytes"] if offline else ["--data.corpus.tokenizer.vocab_size=300"]
+    if name == "tinyshakespeare_char":
+        vocabulary = []
     if "Pretrained" in (CONFIGS / "data" / f"{name}.yaml").read_text():
         vocabulary = [f"--data.corpus.tokenizer.path={gpt2_tokenizer}"]
     fraction = [

@@ -39,9 +39,9 @@ def test_train_then_sample_then_plain_transformers(tmp_path: Path):
 @pytest.mark.parametrize(
     ("variable", "existing"),
     [
-        ("EXPERIMENT", "pretrain_tiny"),
+        ("EXPERIMENT", "finetune_chinese_lora finetune_full"),
         ("MODEL", "large medium small tiny xl"),
-        ("DATA", "alpaca book csv fineweb_edu"),
+        ("DATA", "alpaca book csv examples_chinese"),
     ],
 )
 def test_an_unknown_name_lists_those_that_exist(variable: str, existing: str):

@@ -12,7 +12,7 @@ from gpt2_lightning.callbacks.warmup import WarmupSchedule, lr_multiplier
 from gpt2_lightning.runs.loggers import MetricsCSV
 from tests.conftest import read_metrics, tiny_module
 
-SCHEDULES = st.sampled_from(["cosine", "linear", "constant"])
+SCHEDULES = st.sampled_from(["cosine", "linear", "constant", "inverse_sqrt", "wsd"])
 
 
 def test_warm_up_and_line_by_hand():
@@ -29,13 +29,26 @@ def test_constant_stays():
     assert {lr_multiplier(step, 10, 2, "constant") for step in range(2, 10)} == {1.0}
 
 
+def test_inverse_square_root_by_hand():
+    rates = [lr_multiplier(step, 10_000, 4, "inverse_sqrt", min_lr_ratio=0.1) for step in (4, 16, 64, 9999)]
+    assert rates == [1.0, 0.5, 0.25, 0.1]
+
+
+def test_stable_then_decay_by_hand():
+    rates = [lr_multiplier(step, 100, 4, "wsd", decay_fraction=0.2) for step in (4, 50, 80, 90, 100)]
+    assert rates == pytest.approx([1.0, 1.0, 1.0, 0.5, 0.0])
+
+
 @given(st.integers(1, 500), st.integers(0, 500), st.floats(0, 1), SCHEDULES)
 def test_bounded_and_continuous(total_steps: int, warmup_steps: int, min_lr_ratio: float, schedule):
     warmup_steps = min(warmup_steps, total_steps - 1)
     rates = [lr_multiplier(s, total_steps, warmup_steps, schedule, min_lr_ratio) for s in range(total_steps)]
     assert all(0 < rate <= 1 for rate in rates[: warmup_steps + 1])
     assert all(min_lr_ratio - 1e-9 <= rate <= 1 for rate in rates[warmup_steps:])
-    largest = max(1 / max(1, warmup_steps), 2 / (total_steps - warmup_steps))
+    fall = (
+        total_steps - warmup_steps if schedule != "wsd" else min(total_steps - warmup_steps, total_steps / 5)
+    )
+    largest = max(1 / max(1, warmup_steps), 2 / max(1, fall))
     assert all(abs(a - b) <= largest + 1e-9 for a, b in pairwise(rates))
 
 
@@ -65,6 +78,18 @@ def test_fraction_of_a_run_bounded_by_epochs(train: Callable[..., Trainer]):
     steps = trainer.global_step
     assert rates.seen.index(max(rates.seen)) == round(steps / 2) - 1
     assert rates.seen[0] == pytest.approx(1e-2 / round(steps / 2))
+
+
+def test_a_run_bounded_by_time_ends_its_curve_with_it(train: Callable[..., Trainer]):
+    rates = Rates()
+    schedule = WarmupSchedule(warmup_fraction=0.2, schedule="linear", min_lr_ratio=0.0)
+    train([schedule, rates], max_steps=-1, max_time={"seconds": 3}, limit_val_batches=0)
+    assert len(rates.seen) > 50
+    assert 0 < rates.seen[0] < 0.2e-2
+    assert max(rates.seen) > 0.9e-2
+    assert rates.seen[-1] < 0.1e-2
+    peak = rates.seen.index(max(rates.seen)) / len(rates.seen)
+    assert 0.05 < peak < 0.5
 
 
 def test_rate_is_recorded(train: Callable[..., Trainer], tmp_path: Path):

@@ -1,4 +1,7 @@
 import ast
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -44,6 +47,27 @@ def test_text_files_from_files_folders_and_globs_each_once(tmp_path: Path):
     entries = [str(tmp_path / "table.csv"), str(tmp_path), str(tmp_path / "*.txt")]
     texts = [document.text for document in TextFiles(entries).documents()]
     assert texts == ["table.csv", "a.txt", "b.txt", "notes.md"]
+
+
+def test_an_address_is_fetched_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "input.txt").write_text("from afar")
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path / "web")))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    source = TextFiles(f"http://127.0.0.1:{server.server_port}/input.txt")
+    assert [document.text for document in source.documents()] == ["from afar"]
+    server.shutdown()
+    server.server_close()
+    assert [document.text for document in source.documents()] == ["from afar"]
+    other = TextFiles(f"http://127.0.0.1:{server.server_port}/other.txt")
+    with pytest.raises(InputError, match=r"--data.corpus.source.paths 'http.*other.txt': cannot be fetched"):
+        list(other.documents())
 
 
 def test_missing_text_file_is_named(tmp_path: Path):

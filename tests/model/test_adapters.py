@@ -11,16 +11,18 @@ import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch import Callback, Trainer
 from peft import AutoPeftModelForCausalLM, LoraConfig, PeftConfig, PrefixTuningConfig, PromptTuningConfig
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
 from gpt2_lightning.callbacks.checkpoints import Checkpoints
 from gpt2_lightning.data.datamodule import TextDataModule
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.inference.export import export, load_weights
-from gpt2_lightning.model.adaptation import Trainable
-from gpt2_lightning.model.architecture import Architecture
+from gpt2_lightning.model.adaptation import Trainable, check_adapter, headless, inject
+from gpt2_lightning.model.architecture import Architecture, build
 from gpt2_lightning.model.module import GPT2Module
+from gpt2_lightning.model.nll import linear_nll
 from gpt2_lightning.model.sampling import Sampling, continue_text
-from tests.conftest import ROOT, tiny_module
+from tests.conftest import ROOT
 
 # PEFT 0.21 calls transformers 5.23 by names that are old there, and warns of itself; so does torch's tracer.
 pytestmark = pytest.mark.filterwarnings("default")
@@ -49,22 +51,6 @@ def table() -> dict[str, dict[str, str]]:
     return rows
 
 
-@pytest.fixture(scope="session")
-def base(tmp_path_factory: pytest.TempPathFactory, stores: Path) -> Path:
-    """The export of a model that has learned a little."""
-    return tmp_path_factory.mktemp("base") / "export"
-
-
-@pytest.fixture
-def pretrained(base: Path, train: Callable[..., Trainer]) -> str:
-    if not base.exists():
-        module = tiny_module()
-        trainer = train([], module=module, max_steps=30, limit_val_batches=0)
-        data: Any = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
-        export(module, data.tokenizer, base)
-    return str(base)
-
-
 class StopAt(Callback):
     """Ends a run early, whose planned length stays."""
 
@@ -75,12 +61,12 @@ class StopAt(Callback):
         trainer.should_stop = trainer.global_step >= self.step
 
 
-def module_of(pretrained: str, name: str | PeftConfig, **options: Any) -> GPT2Module:
+def module_of(base: str, name: str | PeftConfig, **options: Any) -> GPT2Module:
     config = adapter(name) if isinstance(name, str) else name
     return GPT2Module(
         Architecture(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0),
         lambda params: torch.optim.AdamW(params, lr=0.05),
-        pretrained=pretrained,
+        pretrained=base,
         adapter=config,
         **options,
     )
@@ -103,15 +89,15 @@ def test_the_table_has_every_adapter_and_every_adapter_a_row():
 
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_an_adapter_trains_alone_and_its_checkpoint_and_export_give_it_back(
-    name: str, pretrained: str, train: Callable[..., Trainer], tmp_path: Path
+    name: str, base: str, train: Callable[..., Trainer], tmp_path: Path
 ):
-    module = module_of(pretrained, name)
+    module = module_of(base, name)
     trainer = train([Checkpoints()], module=module, max_steps=3)
     data: Any = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
     kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     from transformers import GPT2LMHeadModel
 
-    before = GPT2LMHeadModel.from_pretrained(pretrained).state_dict()
+    before = GPT2LMHeadModel.from_pretrained(base).state_dict()
     after = {key.replace("base_layer.", ""): value for key, value in module.gpt2.state_dict().items()}
     unchanged = [key for key in before if key in after and torch.equal(before[key], after[key])]
     assert len(unchanged) > (0 if name == "norms" else len(before) - 1)
@@ -119,7 +105,7 @@ def test_an_adapter_trains_alone_and_its_checkpoint_and_export_give_it_back(
     assert trained <= sum(value.numel() for value in kept["state_dict"].values())
     assert not [key for key in kept["state_dict"] if "wte" in key or "base_layer" in key]
 
-    again = module_of(pretrained, name)
+    again = module_of(base, name)
     again.trainer = trainer
     again.configure_model()
     load_weights(again, tmp_path / "checkpoints" / "last.ckpt")
@@ -137,11 +123,11 @@ def test_an_adapter_trains_alone_and_its_checkpoint_and_export_give_it_back(
 
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_merging_keeps_the_logits_or_is_refused(
-    name: str, pretrained: str, train: Callable[..., Trainer], tmp_path: Path
+    name: str, base: str, train: Callable[..., Trainer], tmp_path: Path
 ):
     from transformers import AutoModelForCausalLM
 
-    module = module_of(pretrained, name)
+    module = module_of(base, name)
     trainer = train([], module=module, max_steps=3, limit_val_batches=0)
     data: Any = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
     batch, model = a_batch(), module.model
@@ -160,9 +146,9 @@ def test_merging_keeps_the_logits_or_is_refused(
         assert not (tmp_path / "merged").exists()
 
 
-def refused(pretrained: str, name: str, data: TextDataModule, **options: Any) -> bool:
+def refused(base: str, name: str, data: TextDataModule, **options: Any) -> bool:
     try:
-        module_of(pretrained, name, **options).config(data)
+        module_of(base, name, **options).config(data)
     except InputError:
         return True
     return False
@@ -170,14 +156,14 @@ def refused(pretrained: str, name: str, data: TextDataModule, **options: Any) ->
 
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_gradient_checkpointing_gives_the_same_gradients_or_is_refused(
-    name: str, pretrained: str, train: Callable[..., Trainer], datamodule: Callable[..., TextDataModule]
+    name: str, base: str, train: Callable[..., Trainer], datamodule: Callable[..., TextDataModule]
 ):
     if table()[name]["gradient checkpointing"] != "yes":
-        assert refused(pretrained, name, datamodule(), gradient_checkpointing=True)
+        assert refused(base, name, datamodule(), gradient_checkpointing=True)
         return
     found = []
     for checkpointing in (False, True):
-        module = module_of(pretrained, name, gradient_checkpointing=checkpointing)
+        module = module_of(base, name, gradient_checkpointing=checkpointing)
         train([], module=module, max_steps=3, limit_val_batches=0)
         found.append(gradients(module.train(), a_batch()))
     assert found[0].keys() == found[1].keys()
@@ -187,7 +173,7 @@ def test_gradient_checkpointing_gives_the_same_gradients_or_is_refused(
 
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_a_compiled_body_gives_the_same_loss_and_no_other_names(
-    name: str, pretrained: str, train: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+    name: str, base: str, train: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
 ):
     """Through the tracer and without the code generator, which takes half a minute."""
     assert table()[name]["compile"] == "yes"
@@ -198,7 +184,7 @@ def test_a_compiled_body_gives_the_same_loss_and_no_other_names(
     torch._dynamo.reset()
     modules = []
     for compiled in (False, True):
-        module = module_of(pretrained, name, compile=compiled)
+        module = module_of(base, name, compile=compiled)
         train([], module=module, max_steps=3, limit_val_batches=0, inference_mode=False)
         modules.append(module)
     assert modules[0].state_dict().keys() == modules[1].state_dict().keys()
@@ -208,12 +194,12 @@ def test_a_compiled_body_gives_the_same_loss_and_no_other_names(
 
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_documents_of_a_row_stay_apart_or_it_is_refused(
-    name: str, pretrained: str, train: Callable[..., Trainer], datamodule: Callable[..., TextDataModule]
+    name: str, base: str, train: Callable[..., Trainer], datamodule: Callable[..., TextDataModule]
 ):
     if table()[name]["isolated documents"] != "yes":
-        assert refused(pretrained, name, datamodule(rows="isolated"))
+        assert refused(base, name, datamodule(rows="isolated"))
         return
-    module = module_of(pretrained, name)
+    module = module_of(base, name)
     train([], datamodule(rows="isolated"), module, max_steps=3, limit_val_batches=0)
     module.eval()
     batch = {key: value[:1] for key, value in a_batch().items()}
@@ -233,37 +219,36 @@ def test_documents_of_a_row_stay_apart_or_it_is_refused(
         (LoraConfig(target_modules=["wte"]), {}, "it touches wte"),
         (LoraConfig(target_modules=["c_attn"], modules_to_save=["lm_head"]), {}, "it touches lm_head"),
         (LoraConfig(target_modules=["q_proj"]), {}, "--model.adapter LoraConfig: .*q_proj"),
-        (PrefixTuningConfig(num_virtual_tokens=17), {}, "num_virtual_tokens 17: with --data.block_size 16"),
+        (PrefixTuningConfig(num_virtual_tokens=49), {}, "num_virtual_tokens 49: with --data.block_size 16"),
         (PrefixTuningConfig(num_virtual_tokens=4), {"gradient_checkpointing": True}, "checkpointing drops"),
         (LoraConfig(), {"trainable": Trainable(layers=1)}, "exclude each other"),
         (LoraConfig(), {"change_tokenizer": True}, "--model.change_tokenizer true"),
     ],
 )
 def test_what_cannot_work_is_refused_with_the_remedy(
-    config: PeftConfig, options: dict[str, Any], message: str, pretrained: str, train: Callable[..., Trainer]
+    config: PeftConfig, options: dict[str, Any], message: str, base: str, train: Callable[..., Trainer]
 ):
     with pytest.raises(InputError, match=message):
-        train([], module=module_of(pretrained, config, **options))
+        train([], module=module_of(base, config, **options))
 
 
 def test_an_adapter_needs_a_model_that_has_learned_something(train: Callable[..., Trainer]):
-    module = tiny_module()
-    module.adapter = LoraConfig()
+    module = GPT2Module(Architecture(n_layer=1, n_head=1, n_embd=8), adapter=LoraConfig())
     with pytest.raises(InputError, match=r"--model.adapter: is for a model .* --model.pretrained"):
         train([], module=module)
 
 
 def test_an_adapters_checkpoint_is_refused_on_another_base(
-    pretrained: str, train: Callable[..., Trainer], tmp_path: Path
+    base: str, train: Callable[..., Trainer], tmp_path: Path
 ):
     from transformers import GPT2LMHeadModel
 
-    train([Checkpoints()], module=module_of(pretrained, "lora"), max_steps=1)
-    model = GPT2LMHeadModel.from_pretrained(pretrained)
+    train([Checkpoints()], module=module_of(base, "lora"), max_steps=1)
+    model = GPT2LMHeadModel.from_pretrained(base)
     model.transformer.ln_f.bias.data += 1
     other = tmp_path / "other"
     model.save_pretrained(other)
-    for path in Path(pretrained).glob("tokenizer*"):
+    for path in Path(base).glob("tokenizer*"):
         (other / path.name).write_bytes(path.read_bytes())
     with pytest.raises(InputError, match="was trained on other weights"):
         train(
@@ -274,10 +259,10 @@ def test_an_adapters_checkpoint_is_refused_on_another_base(
 
 
 def test_adalora_gives_ranks_out_and_continues_as_the_whole_run(
-    pretrained: str, train: Callable[..., Trainer], tmp_path: Path
+    base: str, train: Callable[..., Trainer], tmp_path: Path
 ):
     def run(steps: int, folder: str, **options: Any) -> GPT2Module:
-        module = module_of(pretrained, adalora())
+        module = module_of(base, adalora())
         train([Checkpoints()], module=module, max_steps=steps, default_root_dir=tmp_path / folder, **options)
         return module
 
@@ -290,7 +275,7 @@ def test_adalora_gives_ranks_out_and_continues_as_the_whole_run(
     pattern: Any = whole.model.active_peft_config.rank_pattern  # pyright: ignore
     assert sum(sum(ranks) for ranks in pattern.values()) == 2 * 2  # two matrices, two ranks on average
     # the length of the run decides the ranks: the first half is told that it is part of the whole
-    halves = module_of(pretrained, adalora())
+    halves = module_of(base, adalora())
     stop = StopAt(4)
     train([Checkpoints(), stop], module=halves, max_steps=8, default_root_dir=tmp_path / "half")
     rest = run(8, "half", ckpt_path=tmp_path / "half" / "checkpoints" / "last.ckpt")
@@ -298,9 +283,51 @@ def test_adalora_gives_ranks_out_and_continues_as_the_whole_run(
         assert torch.equal(value, rest.state_dict()[key]), key
 
 
-def test_prompt_tuning_leaves_room_in_the_context(pretrained: str, train: Callable[..., Trainer]):
-    module = module_of(pretrained, PromptTuningConfig(num_virtual_tokens=16))
+def test_prompt_tuning_leaves_room_in_the_context(base: str, train: Callable[..., Trainer]):
+    module = module_of(base, PromptTuningConfig(num_virtual_tokens=40))
     trainer = train([], module=module, max_steps=1, limit_val_batches=0)
     data: Any = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
     text = continue_text(module.model, data.tokenizer, "the", Sampling(max_new_tokens=100))  # pyright: ignore
-    assert len(data.tokenizer("the" + text)["input_ids"]) <= 20
+    assert len(data.tokenizer("the" + text)["input_ids"]) <= 24
+
+
+OTHER_OPTIONS: dict[str, dict[str, Any]] = {
+    "AdaLoraConfig": {"total_step": 10},
+    "CartridgeConfig": {"num_virtual_tokens": 4},
+    "LNTuningConfig": {"target_modules": ["ln_1"]},
+    "PrefixTuningConfig": {"num_virtual_tokens": 4},
+    "PromptEncoderConfig": {"num_virtual_tokens": 4, "encoder_hidden_size": 8},
+    "PromptTuningConfig": {"num_virtual_tokens": 4},
+    "VBLoRAConfig": {"vector_length": 16, "num_vectors": 32},
+}
+
+
+def test_every_method_of_peft_trains_here_or_is_refused():
+    """And docs/adaptation.md says which is which."""
+    page = (ROOT / "docs" / "adaptation.md").read_text()
+    works, refused = (set(re.findall(r"`(\w+Config)`", line)) for line in page.splitlines()[-3::2])
+    found: dict[bool, set[str]] = {True: set(), False: set()}
+    for kind in PEFT_TYPE_TO_CONFIG_MAPPING.values():
+        options = OTHER_OPTIONS.get(kind.__name__, {"target_modules": ["c_attn"]})
+        found[_trains(kind, options)].add(kind.__name__)
+    configs = {type(adapter(name)).__name__ for name in ADAPTERS}
+    assert found[True] - configs == works
+    assert found[False] == refused
+
+
+def _trains(kind: Any, options: dict[str, Any]) -> bool:
+    model = build(Architecture(n_layer=2, n_head=2, n_embd=32, n_positions=64), vocab_size=100, end_of_text=0)
+    fields = kind.__dataclass_fields__
+    try:
+        config = kind(**{name: value for name, value in options.items() if name in fields})
+        check_adapter(config, model.config, 16, isolated=False, gradient_checkpointing=False)
+        adapted, _ = inject(model, config, "base")
+    except (InputError, ValueError, ImportError):  # PEFT refuses some as soon as they are written down
+        return False
+    ids = torch.randint(100, (2, 16))
+    with headless(model):
+        hidden = adapted(input_ids=ids, use_cache=False).logits[:, -16:]
+    linear_nll(hidden, model.lm_head.weight, ids)[0].backward()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in adapted.parameters())
+    assert model.transformer.wte.weight.grad is None
+    return True

@@ -133,7 +133,7 @@ def test_model_trains_in_training_mode(train: Callable[..., Trainer]):
 def test_documents_of_a_row_do_not_see_each_other():
     """A change in document 1 moves nothing in document 2; without positions from zero it does."""
     module = tiny_module(n_positions=16)
-    module.model = build(module.architecture, vocab_size=50, end_of_text=0).train()
+    module.model = build(module.recipe.architecture, vocab_size=50, end_of_text=0).train()
     row = torch.tensor([[0, 5, 6, 7, 0, 8, 9, 10]])
     other = torch.tensor([[0, 15, 26, 37, 0, 8, 9, 10]])
     targets = torch.tensor([[-100] * 4 + [8, 9, 10, 0]])

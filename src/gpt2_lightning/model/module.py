@@ -6,22 +6,22 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.plugins.precision import MixedPrecision, Precision
+from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from gpt2_lightning import metrics
 from gpt2_lightning.data.corpus import Split
 from gpt2_lightning.data.datamodule import TextDataModule, datamodule_of
-from gpt2_lightning.data.tokenizer import end_of_text_id
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.locations import locate
 from gpt2_lightning.metrics import is_due, record
-from gpt2_lightning.model import adalora, adaptation
-from gpt2_lightning.model.adaptation import Trainable, freeze, headless, inject
-from gpt2_lightning.model.architecture import Architecture, build
+from gpt2_lightning.model import adalora
+from gpt2_lightning.model.adaptation import Trainable, headless
+from gpt2_lightning.model.architecture import Architecture
 from gpt2_lightning.model.nll import linear_nll
 from gpt2_lightning.model.optimizers import parameter_groups
-from gpt2_lightning.model.pretrained import digest, fit_vocabulary, load, read_config, reconciled
+from gpt2_lightning.model.recipe import AdapterState, Recipe, check_same_shapes
 from gpt2_lightning.run_length import total_steps
 
 if TYPE_CHECKING:
@@ -65,21 +65,19 @@ class GPT2Module(LightningModule):
         compile: bool = False,  # noqa: A002  (torch's own word, on the command line)
     ) -> None:
         super().__init__()
-        self.architecture = architecture
+        self.recipe = Recipe(
+            architecture, pretrained, change_tokenizer, trainable, adapter, gradient_checkpointing, compile
+        )
         self.optimizer = optimizer
-        self.pretrained = pretrained
-        self.change_tokenizer = change_tokenizer
-        self.trainable = trainable
-        self.adapter = adapter
-        self.gradient_checkpointing = gradient_checkpointing
-        self.compiled = compile
         self.model: GPT2LMHeadModel | PeftModel | None = None
+        self._adapter: AdapterState | None = None
 
     @property
     def gpt2(self) -> GPT2LMHeadModel:
         """The Hugging Face model, inside its adapter if it has one; there after `configure_model`."""
-        assert self.model is not None, "configure_model() comes first"
-        return self.model if isinstance(self.model, GPT2LMHeadModel) else self.model.get_base_model()  # pyright: ignore[reportReturnType]
+        model: Any = self.model
+        assert model is not None, "configure_model() comes first"
+        return model if isinstance(model, GPT2LMHeadModel) else model.get_base_model()
 
     def config(self, data: TextDataModule) -> GPT2Config:
         """The model's configuration, but for its vocabulary; every option is looked at.
@@ -87,70 +85,26 @@ class GPT2Module(LightningModule):
         Raises:
             InputError: if the options do not fit each other, the pretrained model, or the rows.
         """
-        if self.pretrained is None:
-            config, path = self.architecture.config(), None
-            if self.adapter is not None or self.change_tokenizer:
-                option = "adapter" if self.adapter is not None else "change_tokenizer"
-                raise InputError(
-                    f"--model.{option}: is for a model that has learned something; name one with "
-                    "--model.pretrained: a hub id, a folder, or a run"
-                )
-        else:
-            path = locate(self.pretrained, "--model.pretrained")
-            config = reconciled(read_config(path), self.architecture, path)
-        if config.n_embd % config.n_head:
-            raise InputError(
-                f"--model.architecture.n_head {config.n_head} does not divide --model.architecture.n_embd "
-                f"{config.n_embd}: each head has n_embd / n_head dimensions"
-            )
-        if data.block_size > config.n_positions:
-            raise InputError(
-                f"--data.block_size {data.block_size} is longer than --model.architecture.n_positions "
-                f"{config.n_positions}: take a shorter block, or a model with more positions"
-            )
-        adaptation.check(self.trainable, self.adapter, config)
-        if self.adapter is not None:
-            if self.change_tokenizer:
-                raise InputError(
-                    "--model.change_tokenizer true: the new entries would never train beside "
-                    "--model.adapter; fine-tune without one first, then adapt its export"
-                )
-            isolated = data.rows in ("isolated", "documents")
-            adaptation.check_adapter(
-                self.adapter, config, data.block_size, isolated, self.gradient_checkpointing
-            )
-        return config
+        return self.recipe.config(data.block_size, data.rows in ("isolated", "documents"))
 
     def configure_model(self) -> None:
-        if self.model is not None:
-            return
-        data = datamodule_of(self.trainer)
-        config, tokenizer = self.config(data), data.tokenizer
-        path = self.pretrained and locate(self.pretrained, "--model.pretrained")
-        if path is None:
-            model = build(self.architecture, len(tokenizer), end_of_text_id(tokenizer))
-        else:
-            model = load(path, config)
-            fit_vocabulary(model, path, tokenizer, self.change_tokenizer)
-        freeze(model, self.trainable)
-        if self.gradient_checkpointing:
-            enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
-            enable({"use_reentrant": False})  # the newer of transformers' two names for it
-        if self.compiled:
-            model.transformer.compile()  # in place: no other name in any checkpoint
-        self.model = model
-        if self.adapter is not None:
-            self._base_sha256 = digest(model)
-            self.model, self._adapter_names = inject(model, self.adapter, str(path))
-            self.strict_loading = False  # a checkpoint has the adapter alone; its names are checked here
+        if self.model is None:
+            data = datamodule_of(self.trainer)
+            self.model, self._adapter = self.recipe.build(self.config(data), data.tokenizer)
+            self.strict_loading = (
+                self._adapter is None
+            )  # an adapter's names are checked in on_load_checkpoint
+
+    def _kept(self, state: dict[str, Any]) -> dict[str, Any]:
+        """What of a `state_dict` a checkpoint keeps: of an adapted model the adapter alone."""
+        if self._adapter is None:
+            return state
+        return {f"model.{name}": state[f"model.{name}"] for name in sorted(self._adapter.names)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Of an adapted model the adapter alone is kept, and what tells its base from another."""
-        if self.adapter is not None:
-            prefix = len("model.")
-            state = checkpoint["state_dict"]
-            checkpoint["state_dict"] = {n: v for n, v in state.items() if n[prefix:] in self._adapter_names}
-            checkpoint["base_sha256"] = self._base_sha256
+        checkpoint["state_dict"] = self._kept(checkpoint["state_dict"])
+        if self._adapter is not None:
+            checkpoint["base_sha256"] = self._adapter.base_sha256
         if adalora.is_adalora(self.model):
             checkpoint["adalora"] = adalora.state(self.model)
 
@@ -160,31 +114,46 @@ class GPT2Module(LightningModule):
         Raises:
             InputError: if names or shapes differ, or an adapter was trained on another base.
         """
-        own = self.state_dict()
-        if self.adapter is not None:
-            own = {f"model.{name}": own[f"model.{name}"] for name in self._adapter_names}
-            if checkpoint.get("base_sha256", self._base_sha256) != self._base_sha256:
-                raise InputError(
-                    f"--ckpt_path: its adapter was trained on other weights than --model.pretrained "
-                    f"{self.pretrained!r} has now"
-                )
+        check_same_shapes(checkpoint["state_dict"], self._kept(self.state_dict()))
+        if self._adapter is not None and checkpoint["base_sha256"] != self._adapter.base_sha256:
+            raise InputError(
+                "--ckpt_path: its adapter was trained on other weights than --model.pretrained "
+                f"{self.recipe.pretrained!r} has now"
+            )
         if adalora.is_adalora(self.model):
             adalora.set_state(self.model, checkpoint["adalora"])
-        found = checkpoint["state_dict"]
-        for name in sorted(own.keys() | found.keys()):
-            has, wants = (tuple(s[name].shape) if name in s else "nothing" for s in (found, own))
-            if has != wants:
-                raise InputError(
-                    f"--ckpt_path: its model has another shape or vocabulary: {name.removeprefix('model.')} "
-                    f"is {has} in the checkpoint and {wants} in the model of these options"
-                )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The injected optimizer; the learning rate belongs to the `WarmupSchedule` callback."""
         try:
-            return self.optimizer(parameter_groups(self))
+            optimizer = self.optimizer(parameter_groups(self))
         except ValueError as error:  # torch's own check of its options
             raise InputError(f"--model.optimizer: {error}") from None
+        if self._loss_scaler is not None and any(group.get("fused") for group in optimizer.param_groups):
+            raise InputError(
+                "--model.optimizer.fused true: with --trainer.precision 16-mixed a fused optimizer takes the "
+                "loss scale out by itself, after gradients were clipped; leave it out"
+            )
+        return optimizer
+
+    @property
+    def _loss_scaler(self) -> Any:
+        """What scales the loss in fp16; `None` in other precisions."""
+        return getattr(self.trainer.precision_plugin, "scaler", None)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """As Lightning's, but for fused optimizers too: it refuses them in bf16 as well as in fp16."""
+        plugin = self.trainer.precision_plugin
+        if isinstance(plugin, MixedPrecision) and plugin.scaler is None:
+            algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
+            Precision.clip_gradients(plugin, optimizer, gradient_clip_val or 0.0, algorithm)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def forward(
         self, input_ids: Tensor, targets: Tensor, position_ids: Tensor | None = None
@@ -244,7 +213,7 @@ class GPT2Module(LightningModule):
         nominal = self._nominal_targets * self.trainer.accumulate_grad_batches * self.trainer.world_size
         self._scale_gradients(nominal / num_targets)
         if adalora.is_adalora(self.model):
-            scaler = getattr(self.trainer.precision_plugin, "scaler", None)  # fp16's
+            scaler = self._loss_scaler
             adalora.add_penalty_gradients(self.model, scaler.get_scale() if scaler else 1.0)
         step = self.trainer.global_step + 1
         if is_due(self.trainer, step):

@@ -45,12 +45,12 @@ def report(trainer: Trainer, model: GPT2Module, data: TextDataModule) -> str:
 
 def _parameters(model: GPT2Module, data: TextDataModule) -> tuple[int, int]:
     """Number in all and of those that train; weights from scratch take no memory for it."""
-    if model.pretrained is not None:
+    if model.recipe.pretrained is not None:
         model.configure_model()
         return count_parameters(model.model)
     with torch.device("meta"):
-        gpt2 = build(model.architecture, len(data.tokenizer), end_of_text_id(data.tokenizer))
-    freeze(gpt2, model.trainable)
+        gpt2 = build(model.recipe.architecture, len(data.tokenizer), end_of_text_id(data.tokenizer))
+    freeze(gpt2, model.recipe.trainable)
     return count_parameters(gpt2)
 
 

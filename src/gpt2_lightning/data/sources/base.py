@@ -19,6 +19,7 @@ Digest = Callable[[Path], str]
 """Gives the SHA-256 (hex) of a file."""
 
 _COMPRESSED = {".gz", ".zst"}
+_DOWNLOADS = Path("data/downloads")
 
 
 class Source(ABC):
@@ -95,6 +96,9 @@ class FileSource(LocalSource):
         """
         found: dict[Path, None] = {}
         for entry in [self.paths] if isinstance(self.paths, str) else self.paths:
+            if "://" in entry:
+                found[_fetched(entry, f"{self.place}.paths")] = None
+                continue
             matches = self._expand(entry) if entry.strip() else []  # an empty one would be the folder here
             if not matches:
                 wanted = " or ".join(f"*{suffix}" for suffix in self.suffixes)
@@ -113,6 +117,26 @@ class FileSource(LocalSource):
             return sorted(p for p in path.rglob("*") if _plain_suffix(p) in self.suffixes and p.is_file())
         matches = glob.glob(str(path), recursive=True)  # noqa: PTH207  (pathlib's takes no absolute pattern)
         return sorted(path for path in map(Path, matches) if path.is_file())
+
+
+def _fetched(address: str, option: str) -> Path:
+    """A file of the web, fetched on first use and kept.
+
+    Raises:
+        InputError: if it cannot be fetched.
+    """
+    import fsspec
+
+    try:
+        kept: Any = fsspec.open_local(
+            f"filecache::{address}", filecache={"cache_storage": str(_DOWNLOADS), "same_names": True}
+        )
+    except Exception as error:
+        shown = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(
+            f"{option} {address!r}: cannot be fetched ({shown}); without a network, name a file that you have"
+        ) from None
+    return Path(kept)
 
 
 def _plain_suffix(path: Path) -> str:

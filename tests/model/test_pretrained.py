@@ -1,0 +1,181 @@
+"""Weights that exist: what they bring, what may be changed of them, and what is refused."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from transformers import GPT2LMHeadModel, LlamaConfig
+
+from gpt2_lightning.callbacks.checkpoints import Checkpoints
+from gpt2_lightning.data.corpus import Corpus
+from gpt2_lightning.data.datamodule import TextDataModule
+from gpt2_lightning.data.sources import TextFiles
+from gpt2_lightning.data.tokenizer import ByteLevelBPE, Bytes, Pretrained
+from gpt2_lightning.errors import InputError
+from gpt2_lightning.model.adaptation import Trainable
+from gpt2_lightning.model.architecture import Architecture
+from gpt2_lightning.model.module import GPT2Module
+from gpt2_lightning.model.pretrained import change_vocabulary
+from tests.conftest import ASSETS, tiny_module
+
+DRY = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+
+
+def module_of(base: str, architecture: dict[str, Any] = DRY, **options: Any) -> GPT2Module:
+    return GPT2Module(
+        Architecture(**architecture), lambda params: torch.optim.AdamW(params, lr=1e-2), base, **options
+    )
+
+
+def test_a_run_starts_from_the_weights_in_float32_and_training_mode(base: str, train: Callable[..., Trainer]):
+    module = module_of(base)
+    train([], module=module, max_steps=1, limit_val_batches=0, limit_train_batches=0)
+    module.configure_model() if module.model is None else None
+    expected = GPT2LMHeadModel.from_pretrained(base).state_dict()
+    for name, value in module.gpt2.state_dict().items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, expected[name])
+    assert module.gpt2.config.resid_pdrop == 0.0
+
+
+def test_the_context_can_be_shortened(base: str, train: Callable[..., Trainer]):
+    module = module_of(base, DRY | {"n_positions": 16})
+    train([], module=module, max_steps=1, limit_val_batches=0)
+    assert module.gpt2.transformer.wpe.weight.shape[0] == module.gpt2.config.n_positions == 16
+    whole = module_of(base)
+    train([], module=whole, max_steps=1, limit_val_batches=0)
+    ids = torch.randint(300, (2, 16))
+    logits = [each.eval()(ids).logits for each in (module.gpt2, whole.gpt2)]
+    torch.testing.assert_close(*logits)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "message"),
+    [
+        ({"n_layer": 3}, "n_layer 3: --model.pretrained .* has 2"),
+        ({"n_embd": 32}, "n_embd 32: --model.pretrained .* has 16"),
+        ({"n_positions": 128}, "n_positions 128: --model.pretrained .* has 64, which can be shortened only"),
+        ({"n_positions": 8}, "--data.block_size 16 is longer than --model.architecture.n_positions 8"),
+    ],
+)
+def test_another_shape_is_refused_with_both_values(
+    base: str, architecture: dict[str, Any], message: str, datamodule: Callable[..., TextDataModule]
+):
+    with pytest.raises(InputError, match=message):
+        module_of(base, architecture).config(datamodule())
+
+
+def test_what_is_no_whole_gpt2_is_refused(
+    base: str, tmp_path: Path, datamodule: Callable[..., TextDataModule], train: Callable[..., Trainer]
+):
+    LlamaConfig().save_pretrained(tmp_path / "llama")
+    with pytest.raises(InputError, match="is a llama, not a gpt2"):
+        module_of(str(tmp_path / "llama")).config(datamodule())
+    shutil.copytree(base, tmp_path / "cut")
+    (tmp_path / "cut" / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"--model.pretrained .*cut.* cannot be loaded"):
+        train([], module=module_of(str(tmp_path / "cut")))
+    with pytest.raises(InputError, match="no such folder"):
+        module_of(str(tmp_path / "nowhere")).config(datamodule())
+
+
+def test_another_tokenizer_is_refused_unless_asked_for(
+    base: str, datamodule: Callable[..., TextDataModule], train: Callable[..., Trainer]
+):
+    other = datamodule(corpus=Corpus(TextFiles(str(ASSETS)), ByteLevelBPE(320), 0.3))
+    with pytest.raises(
+        InputError, match=r"has 320 entries .* which has 300; .*--model.change_tokenizer true"
+    ):
+        train([], other, module=module_of(base))
+    module = module_of(base, change_tokenizer=True)
+    train([], other, module=module, max_steps=2, limit_val_batches=0)
+    assert module.gpt2.lm_head.weight is module.gpt2.transformer.wte.weight
+    assert module.gpt2.lm_head.weight.shape[0] == module.gpt2.config.vocab_size == 320
+
+
+def test_changed_vocabulary_keeps_shared_vectors_and_means_the_pieces_of_new_ones(base: str):
+    model, old = GPT2LMHeadModel.from_pretrained(base), Pretrained(base).build(())
+    texts = [path.read_text() for path in sorted(ASSETS.glob("*.txt"))]
+    new = ByteLevelBPE(400).build(texts)
+    before = model.transformer.wte.weight.detach().clone()
+    change_vocabulary(model, old, new)
+    after, known = model.transformer.wte.weight, old.get_vocab()
+    shared = [entry for entry in new.get_vocab() if entry in known]
+    added = [entry for entry in new.get_vocab() if entry not in known]
+    assert len(shared) > 256
+    assert added
+    for entry in shared:
+        assert torch.equal(after[new.get_vocab()[entry]], before[known[entry]])
+    for entry in added:
+        text = new.convert_tokens_to_string([entry])
+        if "\N{REPLACEMENT CHARACTER}" in text:  # a part of a character
+            continue
+        pieces = before[old(text, add_special_tokens=False)["input_ids"]]
+        torch.testing.assert_close(after[new.get_vocab()[entry]], pieces.mean(0))
+    assert torch.equal(after[new.eos_token_id], before[old.eos_token_id])
+
+
+def test_characters_of_another_kind_of_vocabulary_are_pieces_too(base: str):
+    model, old = GPT2LMHeadModel.from_pretrained(base), Pretrained(base).build(())
+    change_vocabulary(model, old, Bytes().build(()))
+    assert model.transformer.wte.weight.shape[0] == len(Bytes().build(()))
+    assert torch.isfinite(model.transformer.wte.weight).all()
+
+
+@pytest.mark.parametrize(
+    ("trainable", "expected"),
+    [
+        (Trainable(), {"wte", "wpe", "h.0", "h.1", "ln_f"}),
+        (Trainable(layers=1), {"h.1", "ln_f"}),
+        (Trainable(layers=1, final_norm=False), {"h.1"}),
+        (Trainable(layers=2, embeddings=True), {"wte", "wpe", "h.0", "h.1", "ln_f"}),
+        (Trainable(layers=0), {"ln_f"}),
+    ],
+)
+def test_only_what_is_to_train_moves(
+    base: str, trainable: Trainable, expected: set[str], train: Callable[..., Trainer]
+):
+    module = module_of(base, trainable=trainable)
+    train([], module=module, max_steps=2, limit_val_batches=0)
+    before = GPT2LMHeadModel.from_pretrained(base).state_dict()
+    moved = {
+        ".".join(name.split(".")[1:3]) if ".h." in name else name.split(".")[1]
+        for name, value in module.gpt2.state_dict().items()
+        if name.startswith("transformer") and not torch.equal(value, before[name])
+    }
+    assert moved == expected
+
+
+@pytest.mark.parametrize(
+    ("trainable", "message"),
+    [
+        (Trainable(layers=3), "--model.trainable.layers 3: the model has 2 blocks"),
+        (Trainable(layers=0, final_norm=False), "nothing would train"),
+    ],
+)
+def test_layers_that_cannot_train_are_refused(
+    base: str, trainable: Trainable, message: str, datamodule: Callable[..., TextDataModule]
+):
+    with pytest.raises(InputError, match=message):
+        module_of(base, trainable=trainable).config(datamodule())
+
+
+def test_a_checkpoint_of_another_shape_is_refused_with_both(train: Callable[..., Trainer], tmp_path: Path):
+    train([Checkpoints()], max_steps=1)
+    with pytest.raises(InputError, match=r"transformer.h.2.* is nothing in the checkpoint and \("):
+        train(
+            [Checkpoints()],
+            module=tiny_module(n_layer=3),
+            ckpt_path=tmp_path / "checkpoints" / "last.ckpt",
+        )
+
+
+def test_untied_output_layer_trains_and_is_written(train: Callable[..., Trainer]):
+    module = tiny_module(tie_word_embeddings=False)
+    train([], module=module, max_steps=3, limit_val_batches=0)
+    assert module.gpt2.lm_head.weight is not module.gpt2.transformer.wte.weight
+    assert module.gpt2.lm_head.weight.grad is not None
