@@ -20,7 +20,7 @@ BLOCK, BATCH, WARMUP, PEAK, FLOOR = 64, 12, 100, 1e-3, 1e-4
 
 
 def plain(text: Path, steps: int) -> float:
-    """Seconds of the loop: cross-entropy on float32 logits, AdamW, clipping, warm-up and cosine."""
+    """Seconds of the loop in float32: cross-entropy, AdamW, clipping, warm-up and cosine."""
     import math
 
     import torch
@@ -28,7 +28,6 @@ def plain(text: Path, steps: int) -> float:
 
     from gpt2_lightning.model.architecture import Architecture, build
     from gpt2_lightning.model.optimizers import parameter_groups
-    from gpt2_lightning.precision import best_precision
 
     content = text.read_text()
     content = content[: int(0.9 * len(content))]
@@ -40,7 +39,6 @@ def plain(text: Path, steps: int) -> float:
     optimizer = torch.optim.AdamW(
         parameter_groups(model), lr=PEAK, betas=(0.9, 0.99), weight_decay=0.1, fused=True
     )
-    autocast = best_precision("cpu") == "bf16-mixed"
     started = time.perf_counter()
     for step in range(steps):
         progress = max(0.0, (step - WARMUP) / (steps - WARMUP))
@@ -49,9 +47,8 @@ def plain(text: Path, steps: int) -> float:
             group["lr"] = PEAK * (step + 1) / WARMUP if step < WARMUP else rate
         starts = torch.randint(len(data) - BLOCK - 1, (BATCH,))
         rows = torch.stack([data[start : start + BLOCK + 1] for start in starts])
-        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            logits = model(rows[:, :-1], use_cache=False).logits
-            loss = cross_entropy(logits.float().flatten(0, 1), rows[:, 1:].flatten())
+        logits = model(rows[:, :-1], use_cache=False).logits
+        loss = cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
