@@ -60,8 +60,8 @@ tensorboard: $(ENVIRONMENT) ## show the curves of all runs on http://127.0.0.1:6
 
 # --- Development ----------------------------------------------------------------------------------
 
-test: $(ENVIRONMENT) ## run the tests
-	@$(PY) -m pytest $(ARGS)
+test: $(ENVIRONMENT) ## run the tests, on two cores
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 $(ARGS)
 
 format: $(ENVIRONMENT) ## format the code
 	@$(PY) -m ruff format . && $(PY) -m ruff check --fix .

@@ -19,6 +19,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gpt2_lightning import cli
+from gpt2_lightning.__main__ import main as use
 from gpt2_lightning.precision import best_precision
 from tests.conftest import ROOT, read_metrics
 from tests.test_configs import TEXT, TOY, main, options, run_folder
@@ -371,6 +372,65 @@ def test_an_adapter_run_exports_its_adapter_and_merges_on_demand(
     ids = torch.randint(300, (2, 16))
     with torch.no_grad():
         torch.testing.assert_close(merged(ids).logits, adapter(ids).logits, rtol=1e-4, atol=1e-5)
+    assert use(["sample", "--run", str(folder), "--prompt", "the cat", "--max_new_tokens", "5"]) == 0
+    greedy = {"max_new_tokens": 12, "do_sample": False}
+    expected = adapter.generate(input_ids=ids[:1, :4], attention_mask=torch.ones(1, 4), **greedy)[0].tolist()
+    code = f"""
+import torch
+from peft import AutoPeftModelForCausalLM
+from transformers import AutoModelForCausalLM
+ids, greedy = torch.tensor([{ids[0, :4].tolist()}]), {greedy}
+for kind, name in ((AutoPeftModelForCausalLM, "export"), (AutoModelForCausalLM, "export-merged")):
+    model = kind.from_pretrained({str(folder)!r} + "/" + name)
+    print(model.generate(input_ids=ids, attention_mask=torch.ones(1, 4), **greedy)[0].tolist())
+"""
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert [json.loads(line) for line in printed.splitlines()[-2:]] == [expected, expected]
+
+
+def test_an_adapter_is_refused_on_a_base_that_is_gone_or_another(
+    base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    place = tmp_path / "base"
+    shutil.copytree(base, place)
+    adapted = [
+        f"--model.pretrained={place}",
+        "--data.corpus.tokenizer=Pretrained",
+        f"--data.corpus.tokenizer.path={place}",
+        f"--model.adapter={ROOT}/configs/adapter/lora.yaml",
+    ]
+    text = [option for option in TEXT if "tokenizer" not in option]
+    experiment = [option for option in options(tmp_path) if not option.startswith("--config")]
+    assert main(*experiment, *text, *adapted, "--experiment=lora") == 0
+    sample = ["sample", "--run", str(run_folder(tmp_path)), "--max_new_tokens", "2"]
+    assert use(sample) == 0
+    from transformers import GPT2LMHeadModel
+
+    model = GPT2LMHeadModel.from_pretrained(place)
+    model.transformer.ln_f.bias.data += 1
+    model.save_pretrained(place)
+    for message in ("has other weights now", "cannot be loaded"):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            use(sample)
+        assert stop.value.code == 2
+        assert message in capsys.readouterr().err
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def test_export_overwrites_no_foreign_folder(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    run = ["export", f"--config={finished}/config.yaml", f"--ckpt_path={finished}/checkpoints/best.ckpt"]
+    with pytest.raises(SystemExit) as stop:
+        main(*run, f"--folder={tmp_path / 'mine'}")
+    assert stop.value.code == 2
+    assert "is no earlier export" in capsys.readouterr().err
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+    for _ in range(2):  # an earlier export is replaced
+        assert main(*run, f"--folder={tmp_path / 'new'}") == 0
 
 
 def test_a_refused_resume_changes_nothing(finished: Path, tmp_path: Path):

@@ -88,7 +88,11 @@ class GPT2Trainer(Trainer):
         model.configure_model()
         load_weights(model, checkpoint)
         run = run_folder.of_checkpoint(checkpoint)
-        place = Path(folder) if folder else (run or Path()) / ("export-merged" if merge else "export")
+        if folder is None and run is None:
+            raise InputError(
+                f"--ckpt_path {ckpt_path!r}: lies in no run's folder; say where to write with --folder"
+            )
+        place = Path(folder) if folder else Path(str(run)) / ("export-merged" if merge else "export")
         export(model, datamodule.tokenizer, place, merge)
         print(place)
 

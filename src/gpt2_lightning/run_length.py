@@ -28,24 +28,25 @@ def total_steps(trainer: "Trainer", num_batches: int | None = None) -> float:
     return min(bounds)
 
 
-def expected_steps(trainer: "Trainer") -> float:
-    """Optimizer steps that the whole run will have had: `total_steps`, or fewer at its pace by `max_time`."""
+def expected_steps(trainer: "Trainer", share: float | None) -> float:
+    """Optimizer steps that the whole run will have had: `total_steps`, or fewer at its pace by `max_time`.
+
+    Args:
+        trainer: of the run.
+        share: of `max_time` that is over, as `time_share` gives it.
+    """
     steps = total_steps(trainer)
-    if (share := time_share(trainer)) is None:
+    if share is None:
         return steps
     return min(steps, (trainer.global_step + 1) / max(share, _SHORTEST_SHARE))
 
 
 def time_share(trainer: "Trainer") -> float | None:
-    """Share of `max_time` that is over, resumed runs included; `None` without such a bound.
-
-    The same on every rank: the first one's clock counts.
-    """
+    """Share of `max_time` that is over by this rank's clock, resumed runs included; `None` without one."""
     from lightning.pytorch.callbacks import Timer
 
     for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
         if isinstance(callback, Timer):
             elapsed, left = callback.time_elapsed("train"), callback.time_remaining("train") or 0.0
-            share = min(1.0, elapsed / max(elapsed + left, 1e-9))
-            return trainer.strategy.broadcast(share) if trainer.world_size > 1 else share
+            return min(1.0, elapsed / max(elapsed + left, 1e-9))
     return None

@@ -51,8 +51,9 @@ def test_text_files_from_files_folders_and_globs_each_once(tmp_path: Path):
 
 def test_an_address_is_fetched_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "web").mkdir()
-    (tmp_path / "web" / "input.txt").write_text("from afar")
+    for name in ("one", "two"):
+        (tmp_path / "web" / name).mkdir(parents=True)
+        (tmp_path / "web" / name / "input.txt").write_text(f"from afar {name}")
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *arguments: object) -> None:
@@ -60,12 +61,13 @@ def test_an_address_is_fetched_once_and_kept(tmp_path: Path, monkeypatch: pytest
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path / "web")))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    source = TextFiles(f"http://127.0.0.1:{server.server_port}/input.txt")
-    assert [document.text for document in source.documents()] == ["from afar"]
+    host = f"http://127.0.0.1:{server.server_port}"
+    source = TextFiles([f"{host}/one/input.txt", f"{host}/two/input.txt?raw=1"])
+    assert [document.text for document in source.documents()] == ["from afar one", "from afar two"]
     server.shutdown()
     server.server_close()
-    assert [document.text for document in source.documents()] == ["from afar"]
-    other = TextFiles(f"http://127.0.0.1:{server.server_port}/other.txt")
+    assert [document.text for document in source.documents()] == ["from afar one", "from afar two"]
+    other = TextFiles(f"{host}/other.txt")
     with pytest.raises(InputError, match=r"--data.corpus.source.paths 'http.*other.txt': cannot be fetched"):
         list(other.documents())
 

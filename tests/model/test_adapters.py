@@ -10,8 +10,16 @@ import torch
 import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch import Callback, Trainer
-from peft import AutoPeftModelForCausalLM, LoraConfig, PeftConfig, PrefixTuningConfig, PromptTuningConfig
+from peft import (
+    AdaLoraConfig,
+    AutoPeftModelForCausalLM,
+    LoraConfig,
+    PeftConfig,
+    PrefixTuningConfig,
+    PromptTuningConfig,
+)
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from torch._dynamo.backends.debugging import aot_eager
 
 from gpt2_lightning.callbacks.checkpoints import Checkpoints
 from gpt2_lightning.data.datamodule import TextDataModule
@@ -36,7 +44,14 @@ def adapter(name: str) -> PeftConfig:
     parser = ArgumentParser()
     parser.add_argument("--adapter", type=PeftConfig)
     piece = yaml.safe_load((ROOT / "configs" / "adapter" / f"{name}.yaml").read_text())
-    small = {"num_virtual_tokens": 4, "encoder_hidden_size": 8, "tinit": 0, "tfinal": 1, "lora_dropout": 0.0}
+    small = {
+        "num_virtual_tokens": 4,
+        "encoder_hidden_size": 8,
+        "tinit": 0,
+        "tfinal": 1,
+        "deltaT": 2,
+        "lora_dropout": 0.0,
+    }
     piece["init_args"] |= {field: value for field, value in small.items() if field in piece["init_args"]}
     return parser.instantiate_classes(parser.parse_object({"adapter": piece})).adapter
 
@@ -108,6 +123,8 @@ def test_an_adapter_trains_alone_and_its_checkpoint_and_export_give_it_back(
     again = module_of(base, name)
     again.trainer = trainer
     again.configure_model()
+    fresh = {key: value.clone() for key, value in again.state_dict().items()}
+    assert any(not torch.equal(value, fresh[key]) for key, value in kept["state_dict"].items())
     load_weights(again, tmp_path / "checkpoints" / "last.ckpt")
     assert module.model is not None
     batch = a_batch()
@@ -116,6 +133,10 @@ def test_an_adapter_trains_alone_and_its_checkpoint_and_export_give_it_back(
     export(again, data.tokenizer, tmp_path / "export")
     assert table()[name]["export"] == "PEFT folder"
     loaded: Any = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "export")
+    ids = batch["input_ids"]
+    with torch.no_grad():
+        logits = [model.eval()(input_ids=ids).logits for model in (loaded, module.model)]
+    torch.testing.assert_close(*logits, rtol=1e-4, atol=1e-5)
     greedy = Sampling(max_new_tokens=8, temperature=0)
     texts = [continue_text(model, data.tokenizer, "the cat", greedy) for model in (loaded, module.model)]
     assert texts[0] == texts[1]
@@ -165,6 +186,7 @@ def test_gradient_checkpointing_gives_the_same_gradients_or_is_refused(
     for checkpointing in (False, True):
         module = module_of(base, name, gradient_checkpointing=checkpointing)
         train([], module=module, max_steps=3, limit_val_batches=0)
+        assert module.gpt2.is_activation_checkpointing == checkpointing
         found.append(gradients(module.train(), a_batch()))
     assert found[0].keys() == found[1].keys()
     for key, value in found[0].items():
@@ -177,16 +199,20 @@ def test_a_compiled_body_gives_the_same_loss_and_no_other_names(
 ):
     """Through the tracer and without the code generator, which takes half a minute."""
     assert table()[name]["compile"] == "yes"
-    compile_in_place = torch.nn.Module.compile
-    monkeypatch.setattr(
-        torch.nn.Module, "compile", lambda module: compile_in_place(module, backend="aot_eager")
-    )
+    traced, compile_in_place = [], torch.nn.Module.compile
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        traced.append(graph)
+        return aot_eager(graph, inputs)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compile_in_place(module, backend=backend))
     torch._dynamo.reset()
     modules = []
     for compiled in (False, True):
         module = module_of(base, name, compile=compiled)
         train([], module=module, max_steps=3, limit_val_batches=0, inference_mode=False)
         modules.append(module)
+        assert bool(traced) == compiled
     assert modules[0].state_dict().keys() == modules[1].state_dict().keys()
     losses = [module(**a_batch())[0].item() for module in modules]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
@@ -223,6 +249,7 @@ def test_documents_of_a_row_stay_apart_or_it_is_refused(
         (PrefixTuningConfig(num_virtual_tokens=4), {"gradient_checkpointing": True}, "checkpointing drops"),
         (LoraConfig(), {"trainable": Trainable(layers=1)}, "exclude each other"),
         (LoraConfig(), {"change_tokenizer": True}, "--model.change_tokenizer true"),
+        (AdaLoraConfig(init_r=2, target_r=2, total_step=9), {}, "init_r 2 is not above .*target_r 2"),
     ],
 )
 def test_what_cannot_work_is_refused_with_the_remedy(

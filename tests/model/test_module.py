@@ -78,7 +78,8 @@ def test_gradients_are_of_the_mean_over_all_targets_of_the_step(
         logits = module.gpt2(big["input_ids"]).logits
         cross_entropy(logits.flatten(0, 1), big["targets"].flatten()).backward()
         for name, parameter in module.named_parameters():
-            torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-4, atol=1e-7)
+            error = (gradients[name] - parameter.grad).norm() / parameter.grad.norm()  # pyright: ignore
+            assert error < 1e-6, name
 
 
 def test_loss_is_hugging_faces_own(datamodule: Callable[..., TextDataModule], train: Callable[..., Trainer]):

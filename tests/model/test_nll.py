@@ -52,6 +52,15 @@ def test_bf16_autocast_stays_close_to_float32():
     torch.testing.assert_close(total, exact, rtol=1e-2, atol=0)
 
 
+def test_without_a_gradient_the_value_is_the_same(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(nll, "_CHUNK_BYTES_CPU", 4 * 37 * 4)
+    hidden, weight, targets = random_inputs(dtype=torch.float32)
+    expected = linear_nll(hidden, weight, targets)
+    with torch.no_grad():
+        found = linear_nll(hidden, weight, targets)
+    torch.testing.assert_close(found, (expected[0].detach(), expected[1]))
+
+
 def test_no_targets_give_zero_and_no_nan():
     hidden, weight, targets = random_inputs(dtype=torch.float32)
     total, num_targets = linear_nll(hidden, weight, torch.full_like(targets, -100))

@@ -14,8 +14,9 @@ from gpt2_lightning.callbacks.checkpoints import Checkpoints
 from gpt2_lightning.data.corpus import Corpus
 from gpt2_lightning.data.datamodule import TextDataModule
 from gpt2_lightning.data.sources import TextFiles
-from gpt2_lightning.data.tokenizer import ByteLevelBPE, Bytes, Pretrained
+from gpt2_lightning.data.tokenizer import ByteLevelBPE, Characters, Pretrained
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.inference.export import export
 from gpt2_lightning.model.adaptation import Trainable
 from gpt2_lightning.model.architecture import Architecture
 from gpt2_lightning.model.module import GPT2Module
@@ -31,15 +32,23 @@ def module_of(base: str, architecture: dict[str, Any] = DRY, **options: Any) -> 
     )
 
 
-def test_a_run_starts_from_the_weights_in_float32_and_training_mode(base: str, train: Callable[..., Trainer]):
-    module = module_of(base)
-    train([], module=module, max_steps=1, limit_val_batches=0, limit_train_batches=0)
-    module.configure_model() if module.model is None else None
-    expected = GPT2LMHeadModel.from_pretrained(base).state_dict()
-    for name, value in module.gpt2.state_dict().items():
-        assert value.dtype == torch.float32
-        assert torch.equal(value, expected[name])
-    assert module.gpt2.config.resid_pdrop == 0.0
+def test_a_run_starts_from_the_weights_in_float32_and_training_mode(
+    base: str, tmp_path: Path, datamodule: Callable[..., TextDataModule]
+):
+    """Also from weights that were written in bf16."""
+    half = tmp_path / "half"
+    shutil.copytree(base, half)
+    GPT2LMHeadModel.from_pretrained(base, dtype=torch.bfloat16).save_pretrained(half)
+    for place in (base, str(half)):
+        data, module = datamodule(), module_of(place)
+        data.setup()
+        model, _ = module.recipe.build(module.config(data), data.tokenizer)
+        expected = GPT2LMHeadModel.from_pretrained(place).state_dict()
+        for name, value in model.state_dict().items():
+            assert value.dtype == torch.float32
+            assert torch.equal(value, expected[name].float())
+        assert all(part.training for part in model.modules())
+        assert model.config.resid_pdrop == 0.0
 
 
 def test_the_context_can_be_shortened(base: str, train: Callable[..., Trainer]):
@@ -76,11 +85,25 @@ def test_what_is_no_whole_gpt2_is_refused(
     with pytest.raises(InputError, match="is a llama, not a gpt2"):
         module_of(str(tmp_path / "llama")).config(datamodule())
     shutil.copytree(base, tmp_path / "cut")
-    (tmp_path / "cut" / "model.safetensors").unlink()
+    weights = tmp_path / "cut" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"--model.pretrained .*cut.* cannot be loaded"):
+        train([], module=module_of(str(tmp_path / "cut")))
+    weights.unlink()
     with pytest.raises(InputError, match=r"--model.pretrained .*cut.* cannot be loaded"):
         train([], module=module_of(str(tmp_path / "cut")))
     with pytest.raises(InputError, match="no such folder"):
         module_of(str(tmp_path / "nowhere")).config(datamodule())
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
+    with pytest.raises(InputError, match="is an adapter without its model; merge it"):
+        module_of(str(tmp_path / "adapter")).config(datamodule())
+
+
+def test_a_base_without_a_tokenizer_is_named(base: str, tmp_path: Path, train: Callable[..., Trainer]):
+    GPT2LMHeadModel.from_pretrained(base).save_pretrained(tmp_path / "bare")
+    with pytest.raises(InputError, match=r"--model.pretrained '.*bare': comes with no tokenizer"):
+        train([], module=module_of(str(tmp_path / "bare")))
 
 
 def test_another_tokenizer_is_refused_unless_asked_for(
@@ -119,11 +142,14 @@ def test_changed_vocabulary_keeps_shared_vectors_and_means_the_pieces_of_new_one
     assert torch.equal(after[new.eos_token_id], before[old.eos_token_id])
 
 
-def test_characters_of_another_kind_of_vocabulary_are_pieces_too(base: str):
+def test_characters_start_from_the_bytes_that_they_are_not_from_those_of_the_same_name(base: str):
+    """In a byte-level vocabulary "é" is the byte 0xE9; as a character it is two bytes."""
     model, old = GPT2LMHeadModel.from_pretrained(base), Pretrained(base).build(())
-    change_vocabulary(model, old, Bytes().build(()))
-    assert model.transformer.wte.weight.shape[0] == len(Bytes().build(()))
-    assert torch.isfinite(model.transformer.wte.weight).all()
+    before, new = model.transformer.wte.weight.detach().clone(), Characters().build(["é人 a"])
+    change_vocabulary(model, old, new)
+    for character in "é人a":
+        pieces = before[old(character, add_special_tokens=False)["input_ids"]]
+        torch.testing.assert_close(model.transformer.wte.weight[new.get_vocab()[character]], pieces.mean(0))
 
 
 @pytest.mark.parametrize(
@@ -155,6 +181,7 @@ def test_only_what_is_to_train_moves(
     [
         (Trainable(layers=3), "--model.trainable.layers 3: the model has 2 blocks"),
         (Trainable(layers=0, final_norm=False), "nothing would train"),
+        (Trainable(embeddings=True), "go with --model.trainable.layers"),
     ],
 )
 def test_layers_that_cannot_train_are_refused(
@@ -174,8 +201,28 @@ def test_a_checkpoint_of_another_shape_is_refused_with_both(train: Callable[...,
         )
 
 
-def test_untied_output_layer_trains_and_is_written(train: Callable[..., Trainer]):
+def test_untied_output_layer_trains_and_is_written(train: Callable[..., Trainer], tmp_path: Path):
     module = tiny_module(tie_word_embeddings=False)
-    train([], module=module, max_steps=3, limit_val_batches=0)
-    assert module.gpt2.lm_head.weight is not module.gpt2.transformer.wte.weight
-    assert module.gpt2.lm_head.weight.grad is not None
+    trainer = train([], module=module, max_steps=3, limit_val_batches=0)
+    data: Any = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+    export(module, data.tokenizer, tmp_path / "export")
+    again = GPT2LMHeadModel.from_pretrained(tmp_path / "export")
+    assert not torch.equal(again.lm_head.weight, again.transformer.wte.weight)
+    for name, value in again.state_dict().items():
+        assert torch.equal(value, module.gpt2.state_dict()[name])
+    change_vocabulary(again, data.tokenizer, Characters().build(["ab"]))
+    assert again.lm_head.weight.shape == again.transformer.wte.weight.shape
+    assert not torch.equal(again.lm_head.weight, again.transformer.wte.weight)
+
+
+def test_fused_adamw_leaves_fp16s_scale_to_the_scaler(
+    datamodule: Callable[..., TextDataModule], monkeypatch: pytest.MonkeyPatch
+):
+    data, module = datamodule(), tiny_module(optimizer=lambda params: torch.optim.AdamW(params, fused=True))
+    data.setup()
+    module.model, _ = module.recipe.build(module.config(data), data.tokenizer)
+    for scaler, fused in ((None, True), (object(), False)):
+        monkeypatch.setattr(GPT2Module, "_loss_scaler", scaler)
+        optimizer = module.configure_optimizers()
+        assert getattr(optimizer, "_step_supports_amp_scaling", False) == fused
+        assert all(group["fused"] == fused for group in optimizer.param_groups)

@@ -112,6 +112,7 @@ class Checkpoints(Checkpoint):
     ) -> None:
         step_ends = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
         if not step_ends:
+            trainer.should_stop = False  # `max_time` may be over: the step is finished first
             return
         self._stopping = self._is_stop_wanted(trainer)
         if self._stopping or (self.every_n_steps and trainer.global_step % self.every_n_steps == 0):

@@ -66,6 +66,8 @@ class Progress(ProgressBar):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = trainer.global_step
+        if not self._enabled:
+            return
         if self._bar is not None:
             if time.perf_counter() - self._updated > _SECONDS_BETWEEN_UPDATES or step == self._total_steps:
                 self._updated = time.perf_counter()

@@ -12,7 +12,7 @@ from gpt2_lightning import metrics
 from gpt2_lightning.data.datamodule import datamodule_of
 from gpt2_lightning.metrics import is_due, record
 from gpt2_lightning.model.architecture import flops_per_token
-from gpt2_lightning.run_length import expected_steps
+from gpt2_lightning.run_length import expected_steps, time_share
 
 
 class Throughput(Callback):
@@ -44,7 +44,7 @@ class Throughput(Callback):
         done = trainer.global_step - self._first_step
         if done < 1:
             return None
-        steps = expected_steps(trainer)
+        steps = expected_steps(trainer, time_share(trainer))
         return (time.perf_counter() - self._started) / done * (steps - trainer.global_step)
 
     def peak_memory_bytes(self) -> int:
@@ -105,7 +105,7 @@ def _peak_flops(device: torch.device, precision: str) -> float | None:
     return None
 
 
-def _measured_flops(dtype: torch.dtype, size: int = 2048, tries: int = 5) -> float:
+def _measured_flops(dtype: torch.dtype, size: int = 2048, tries: int = 3) -> float:
     """The best of a few square matrix products on the CPU; takes some tenths of a second."""
     matrix = torch.ones(size, size, dtype=dtype)
     best = float("inf")

@@ -9,7 +9,7 @@ from gpt2_lightning import metrics
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.metrics import is_due, record
 from gpt2_lightning.ranges import ClosedUnitInterval, NonNegativeInt
-from gpt2_lightning.run_length import expected_steps, total_steps
+from gpt2_lightning.run_length import expected_steps, time_share, total_steps
 
 Schedule = Literal["cosine", "linear", "constant", "inverse_sqrt", "wsd"]
 
@@ -97,7 +97,10 @@ class WarmupSchedule(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        steps = expected_steps(trainer)
+        share = time_share(trainer)
+        if share is not None and trainer.world_size > 1:
+            share = trainer.strategy.broadcast(share)  # the first rank's clock counts for all
+        steps = expected_steps(trainer, share)
         multiplier = lr_multiplier(
             trainer.global_step,
             steps,

@@ -133,6 +133,8 @@ class Pretrained(TokenizerRecipe):
                 f"--data.corpus.tokenizer.path {self.path!r} cannot be loaded: {reason} Without a network, "
                 "give a local folder that holds tokenizer.json, or vocab.json and merges.txt"
             ) from None
+        if len(tokenizer) < 2:  # `transformers` makes an empty one where there are no files
+            raise InputError(f"--data.corpus.tokenizer.path {self.path!r}: holds no vocabulary")
         if not isinstance(tokenizer, PreTrainedTokenizerFast):
             raise InputError(f"--data.corpus.tokenizer.path {self.path!r}: has no tokenizer.json")
         if tokenizer.eos_token_id is None:

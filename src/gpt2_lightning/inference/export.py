@@ -1,5 +1,6 @@
 """A trained model as a Hugging Face folder."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,11 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.locations import is_model
 from gpt2_lightning.model.module import GPT2Module
+from gpt2_lightning.model.sampling import context_of
 
+BASE_FILE = "base.json"
 _CLOSE = 1e-4  # of merged logits to those before, relative to the largest: float32's rounding is 1e-6
 
 
@@ -34,26 +38,46 @@ def export(module: GPT2Module, tokenizer: PreTrainedTokenizerFast, folder: Path,
             stayed; the module is merged then.
 
     Raises:
-        InputError: if there is nothing to merge, or the merged model has other logits.
+        InputError: if something else lies in the folder, there is nothing to merge, or the merged model
+            has other logits.
     """
+    folder = folder.expanduser().resolve()
+    if folder.exists() and not is_model(folder) and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"--folder {str(folder)!r}: is there, and is no earlier export; name another")
     model: Any = module.model
     was_training = model.training
     model.eval()
     if merge:
         model = merged(model)
-    positions = model.config.n_positions
+    context = context_of(model)
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    if not hasattr(model, "peft_config"):
+    if hasattr(model, "peft_config"):
+        _save_adapter(model, module.base_sha256, part)
+    else:
         model.config.use_cache = True
         # transformers' pipeline adds 256 tokens by default, past a short context's end
-        model.generation_config.max_new_tokens = positions // 2
-    model.save_pretrained(part)
-    tokenizer.model_max_length = positions
+        model.generation_config.max_new_tokens = context // 2
+        model.save_pretrained(part)
+    tokenizer.model_max_length = context
     tokenizer.save_pretrained(part)
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
     model.train(was_training)
+
+
+def _save_adapter(model: Any, base_sha256: str, folder: Path) -> None:
+    """PEFT's folder, and what tells the adapter's base from another."""
+    config = model.active_peft_config
+    pattern = getattr(config, "rank_pattern", None)
+    if (
+        config.peft_type == "ADALORA"
+    ):  # PEFT would leave out what is masked, which trains on until the last mask
+        config.rank_pattern = None
+    model.save_pretrained(folder)
+    if config.peft_type == "ADALORA":
+        config.rank_pattern = pattern
+    (folder / BASE_FILE).write_text(json.dumps({"sha256": base_sha256}) + "\n")
 
 
 @torch.no_grad()

@@ -58,8 +58,19 @@ def _distance(rows: Tensor) -> Tensor:
     return torch.linalg.matrix_norm(rows @ rows.T - torch.eye(len(rows), device=rows.device))
 
 
-def allocate(model: Any, step: int) -> None:
-    """Give ranks to the matrices that need them; after optimizer step `step`, before gradients go."""
+def allocate(model: Any, step: int, may_overflow: bool) -> None:
+    """Give ranks to the matrices that need them; after optimizer step `step`, before gradients go.
+
+    Args:
+        model: adapted by AdaLoRA.
+        step: optimizer steps done.
+        may_overflow: whether gradients may be infinite (fp16), whose step was left out: they tell
+            nothing of importance.
+    """
+    if may_overflow:
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        if not torch.stack([gradient.isfinite().all() for gradient in gradients]).all():
+            return
     model.base_model.update_and_allocate(step)
 
 

@@ -37,13 +37,13 @@ class Trainable:
     Args:
         layers: number of blocks, counted from the last; all of the model if not given.
         embeddings: with `layers`, whether token and position embeddings train, and with them the
-            output layer that is tied to them.
-        final_norm: with `layers`, whether the layer norm after the last block trains.
+            output layer that is tied to them [false].
+        final_norm: with `layers`, whether the layer norm after the last block trains [true].
     """
 
     layers: NonNegativeInt | None = None
-    embeddings: bool = False
-    final_norm: bool = True
+    embeddings: bool | None = None
+    final_norm: bool | None = None
 
 
 def freeze(model: GPT2LMHeadModel, trainable: Trainable) -> None:
@@ -53,7 +53,7 @@ def freeze(model: GPT2LMHeadModel, trainable: Trainable) -> None:
     model.requires_grad_(False)
     body = model.transformer
     parts: list[nn.Module] = list(body.h[len(body.h) - trainable.layers :])
-    if trainable.final_norm:
+    if trainable.final_norm is not False:
         parts.append(body.ln_f)
     if trainable.embeddings:
         parts += [body.wte, body.wpe, model.lm_head]
@@ -76,7 +76,12 @@ def check(trainable: Trainable, adapter: "PeftConfig | None", config: GPT2Config
         raise InputError(
             f"--model.trainable.layers {trainable.layers}: the model has {config.n_layer} blocks"
         )
-    if trainable.layers == 0 and not trainable.embeddings and not trainable.final_norm:
+    if trainable.layers is None and (trainable.embeddings, trainable.final_norm) != (None, None):
+        raise InputError(
+            "--model.trainable.embeddings and .final_norm go with --model.trainable.layers; without it "
+            "everything trains"
+        )
+    if trainable.layers == 0 and not trainable.embeddings and trainable.final_norm is False:
         raise InputError(
             "--model.trainable.layers 0: nothing would train; give a number of blocks from 1, or .embeddings"
         )
@@ -102,6 +107,11 @@ def check_adapter(
     if kind in _UNFIT:
         raise InputError(
             f"--model.adapter {name}: {_UNFIT[kind]}; docs/adaptation.md lists the methods that work here"
+        )
+    if kind == "ADALORA" and adapter.init_r <= adapter.target_r:  # pyright: ignore[reportAttributeAccessIssue]
+        raise InputError(
+            f"--model.adapter.init_r {adapter.init_r} is not above "  # pyright: ignore[reportAttributeAccessIssue]
+            f"--model.adapter.target_r {adapter.target_r}: AdaLoRA takes ranks away"  # pyright: ignore[reportAttributeAccessIssue]
         )
     if not adapter.is_prompt_learning:
         return
@@ -169,9 +179,14 @@ def _check_untouched(model: Any, name: str) -> None:
     if type(model.lm_head) is nn.Linear and (not tied or type(model.transformer.wte) is nn.Embedding):
         return
     part = "lm_head" if type(model.lm_head) is not nn.Linear else "wte"
+    reason = (
+        "the output layer is the token embedding, and an adapter on one of two tied layers gives other "
+        "logits once merged"
+        if tied
+        else "the loss reads the output layer's own weight, without an adapter"
+    )
     raise InputError(
-        f"--model.adapter {name}: it touches {part}, but GPT-2's output layer is its token embedding; an "
-        "adapter on one of two tied layers gives other logits once merged. Leave wte and lm_head out of "
+        f"--model.adapter {name}: it touches {part}, but {reason}. Leave wte and lm_head out of "
         "target_modules and modules_to_save, or train them with --model.trainable.layers and .embeddings"
     )
 

@@ -95,6 +95,11 @@ class GPT2Module(LightningModule):
                 self._adapter is None
             )  # an adapter's names are checked in on_load_checkpoint
 
+    @property
+    def base_sha256(self) -> str:
+        """Of the weights that an adapter adapts; empty without one."""
+        return self._adapter.base_sha256 if self._adapter else ""
+
     def _kept(self, state: dict[str, Any]) -> dict[str, Any]:
         """What of a `state_dict` a checkpoint keeps: of an adapted model the adapter alone."""
         if self._adapter is None:
@@ -126,14 +131,15 @@ class GPT2Module(LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The injected optimizer; the learning rate belongs to the `WarmupSchedule` callback."""
         try:
-            optimizer = self.optimizer(parameter_groups(self))
+            optimizer: Any = self.optimizer(parameter_groups(self))
         except ValueError as error:  # torch's own check of its options
             raise InputError(f"--model.optimizer: {error}") from None
-        if self._loss_scaler is not None and any(group.get("fused") for group in optimizer.param_groups):
-            raise InputError(
-                "--model.optimizer.fused true: with --trainer.precision 16-mixed a fused optimizer takes the "
-                "loss scale out by itself, after gradients were clipped; leave it out"
-            )
+        if self._loss_scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            # A fused optimizer takes fp16's loss scale out by itself, after gradients were clipped: the same
+            # optimizer, one tensor at a time, leaves it to the scaler.
+            optimizer._step_supports_amp_scaling = False
+            for group in optimizer.param_groups:
+                group["fused"] = False
         return optimizer
 
     @property
@@ -169,6 +175,10 @@ class GPT2Module(LightningModule):
             hidden = model(input_ids=input_ids, use_cache=False, **positions).logits  # (B, V + T, D)
         hidden = hidden[:, -input_ids.shape[1] :]  # (B, T, D): without the virtual tokens of an adapter
         return linear_nll(hidden, self.gpt2.lm_head.weight, targets)
+
+    def on_fit_start(self) -> None:
+        if adalora.is_adalora(self.model) and self.trainer.max_steps > 0:  # refused before a file is written
+            adalora.set_total_steps(self.model, self.trainer.max_steps)
 
     def on_train_start(self) -> None:
         if adalora.is_adalora(self.model):
@@ -234,7 +244,7 @@ class GPT2Module(LightningModule):
         step = self.trainer.global_step + 1
         super().optimizer_step(*arguments, **options)
         if adalora.is_adalora(self.model):
-            adalora.allocate(self.model, step)
+            adalora.allocate(self.model, step, may_overflow=self._loss_scaler is not None)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Records `train/grad_norm` where it is due: after unscaling, before clipping."""

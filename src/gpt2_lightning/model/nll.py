@@ -40,8 +40,10 @@ def linear_nll(
     flat = targets.flatten()
     if hidden.is_cuda and (fused := _liger()) is not None:
         nll = fused(hidden.flatten(0, -2), weight, flat, ignore_index=ignore_index, reduction="sum")
-    else:
+    elif torch.is_grad_enabled():
         nll: Any = _LinearNLL.apply(hidden.flatten(0, -2), weight, flat, ignore_index, dtype)
+    else:
+        nll = _nll(hidden.flatten(0, -2).to(dtype) @ weight.to(dtype).T, flat, ignore_index)
     return nll, (flat != ignore_index).sum()
 
 
@@ -93,6 +95,16 @@ def _chunks(logits: Tensor, targets: Tensor) -> tuple[tuple[Tensor, ...], tuple[
     budget = _CHUNK_BYTES_CPU if logits.device.type == "cpu" else _CHUNK_BYTES
     rows = max(1, budget // (4 * logits.shape[1]))
     return logits.split(rows), targets[:, None].split(rows)
+
+
+def _nll(logits: Tensor, targets: Tensor, ignore_index: int) -> Tensor:
+    """Sum of the NLL, where nobody asks for a gradient."""
+    total = torch.zeros((), dtype=torch.float32, device=logits.device)
+    for chunk, chunk_targets in zip(*_chunks(logits, targets), strict=True):
+        counted = chunk_targets != ignore_index  # (R, 1)
+        log_probabilities = torch.log_softmax(chunk, dim=1, dtype=torch.float32)
+        total -= log_probabilities.gather(1, chunk_targets.where(counted, 0)).where(counted, 0).sum()
+    return total
 
 
 def _nll_and_gradient(logits: Tensor, targets: Tensor, ignore_index: int) -> Tensor:

@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from gpt2_lightning.data.tokenizer import Pretrained, end_of_text_id
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.locations import is_adapter
 from gpt2_lightning.model.architecture import Architecture, set_end_of_text
 
 _FREE = {"resid_pdrop", "embd_pdrop", "attn_pdrop", "n_positions", "initializer_range"}
@@ -27,6 +30,11 @@ def read_config(path: str) -> GPT2Config:
     Raises:
         InputError: if there is none, or it is not a GPT-2's.
     """
+    if is_adapter(Path(path)):
+        raise InputError(
+            f"--model.pretrained {path!r}: is an adapter without its model; merge it (make export RUN=<run> "
+            "MERGE=1) and name <run>/export-merged"
+        )
     try:
         config = AutoConfig.from_pretrained(path)
     except (OSError, ValueError) as error:
@@ -38,10 +46,13 @@ def read_config(path: str) -> GPT2Config:
 
 def _unreadable(path: str, error: Exception) -> InputError:
     reason = next(iter(str(error).splitlines()), type(error).__name__)
-    return InputError(
-        f"--model.pretrained {path!r} cannot be loaded: {reason} Without a network, give a local folder with "
-        "config.json and model.safetensors, or copy the hub's cache (HF_HOME)"
+    remedy = (
+        "the folder must hold a whole config.json and model.safetensors"
+        if Path(path).is_dir()
+        else "without a network, give a local folder with config.json and model.safetensors, or copy the "
+        "hub's cache (HF_HOME)"
     )
+    return InputError(f"--model.pretrained {path!r} cannot be loaded: {reason}; {remedy}")
 
 
 def reconciled(config: GPT2Config, architecture: Architecture, path: str) -> GPT2Config:
@@ -77,7 +88,7 @@ def _copy(config: GPT2Config, **changed: Any) -> GPT2Config:
 
 
 def load(path: str, config: GPT2Config) -> GPT2LMHeadModel:
-    """A pretrained model in float32 and in training mode, with the context of `config`.
+    """A pretrained model in float32 and in training mode, with its own context, whatever `config` says.
 
     Only safetensors are read, which hold numbers and nothing that runs.
 
@@ -93,19 +104,22 @@ def load(path: str, config: GPT2Config) -> GPT2LMHeadModel:
             use_safetensors=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise _unreadable(path, error) from None
     model, found = loaded
     if missing := sorted(found["missing_keys"]):
         raise InputError(
             f"--model.pretrained {path!r}: the weights are not whole; missing: {missing[0]}, ..."
         )
-    if config.n_positions < positions:
-        model.transformer.wpe = nn.Embedding.from_pretrained(
-            model.transformer.wpe.weight.detach()[: config.n_positions].clone(), freeze=False
-        )
-        model.config.n_positions = config.n_positions
     return model.train()
+
+
+def shorten(model: GPT2LMHeadModel, n_positions: int) -> None:
+    """Leave out the positions past the first `n_positions`."""
+    if n_positions < model.config.n_positions:
+        kept = model.transformer.wpe.weight.detach()[:n_positions].clone()
+        model.transformer.wpe = nn.Embedding.from_pretrained(kept, freeze=False)
+        model.config.n_positions = n_positions
 
 
 def fit_vocabulary(
@@ -116,7 +130,12 @@ def fit_vocabulary(
     Raises:
         InputError: if it is another one, and `change_tokenizer` is not given.
     """
-    own = Pretrained(path).build(())
+    try:
+        own = Pretrained(path).build(())
+    except InputError as error:
+        raise InputError(
+            f"--model.pretrained {path!r}: comes with no tokenizer that can be used ({error})"
+        ) from None
     if _vocabulary(own) != _vocabulary(tokenizer):
         if not change_tokenizer:
             raise InputError(
@@ -166,9 +185,10 @@ def change_vocabulary(
 def _pieces(entry: str, old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast) -> list[int]:
     """The ids of an entry of the new vocabulary under the old tokenizer, at least one."""
     known = old.get_vocab()
-    if entry in known:
+    same_alphabet = _is_byte_level(old) == _is_byte_level(new)
+    if same_alphabet and entry in known:
         return [known[entry]]
-    if _is_byte_level(old) and _is_byte_level(new):  # the entry is written in the same alphabet of bytes
+    if same_alphabet and _is_byte_level(old):  # the entry may be a part of a character
         ids = [piece.id for piece in old.backend_tokenizer.model.tokenize(entry)]
     else:
         ids = old(new.convert_tokens_to_string([entry]), add_special_tokens=False)["input_ids"]

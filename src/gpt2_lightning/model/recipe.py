@@ -10,7 +10,7 @@ from gpt2_lightning.errors import InputError
 from gpt2_lightning.locations import locate
 from gpt2_lightning.model.adaptation import Trainable, check, check_adapter, freeze, inject
 from gpt2_lightning.model.architecture import Architecture, build
-from gpt2_lightning.model.pretrained import digest, fit_vocabulary, load, read_config, reconciled
+from gpt2_lightning.model.pretrained import digest, fit_vocabulary, load, read_config, reconciled, shorten
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -71,6 +71,11 @@ class Recipe:
                     "--model.adapter; fine-tune without one first, then adapt its export"
                 )
             check_adapter(self.adapter, config, block_size, isolated, self.gradient_checkpointing)
+        if self.change_tokenizer and self.trainable.layers is not None and not self.trainable.embeddings:
+            raise InputError(
+                "--model.change_tokenizer true: the new entries would never train; give "
+                "--model.trainable.embeddings true as well"
+            )
         return config
 
     def build(
@@ -86,11 +91,14 @@ class Recipe:
             InputError: if the pretrained weights or the adapter cannot be used.
         """
         if self.pretrained is None:
-            path, model = "", build(self.architecture, len(tokenizer), end_of_text_id(tokenizer))
+            path = base_sha256 = ""
+            model = build(self.architecture, len(tokenizer), end_of_text_id(tokenizer))
         else:
             path = locate(self.pretrained, "--model.pretrained")
             model = load(path, config)
+            base_sha256 = digest(model) if self.adapter is not None else ""
             fit_vocabulary(model, path, tokenizer, self.change_tokenizer)
+            shorten(model, config.n_positions)
         freeze(model, self.trainable)
         if self.gradient_checkpointing:
             enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
@@ -99,7 +107,6 @@ class Recipe:
             model.transformer.compile()  # in place: no other name in any checkpoint
         if self.adapter is None:
             return model, None
-        base_sha256 = digest(model)
         adapted, names = inject(model, self.adapter, path)
         return adapted, AdapterState(frozenset(names), base_sha256)
 

@@ -8,6 +8,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerF
 
 from gpt2_lightning.data.tokenizer import end_of_text_id
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.model.adaptation import virtual_tokens
 from gpt2_lightning.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt, PositiveUnitInterval
 
 
@@ -80,8 +81,7 @@ def whole_characters(text: str) -> str:
 
 def context_of(model: Any) -> int:
     """Positions for text: the model's, less the virtual tokens of its adapter."""
-    adapter = model.active_peft_config if hasattr(model, "peft_config") else None
-    virtual = adapter.num_virtual_tokens if adapter is not None and adapter.is_prompt_learning else 0
+    virtual = virtual_tokens(model.active_peft_config) if hasattr(model, "peft_config") else 0
     return model.config.n_positions - virtual
 
 

@@ -1,5 +1,6 @@
 """What a run would do, short of training."""
 
+import math
 from itertools import groupby
 
 import torch
@@ -26,7 +27,9 @@ def report(trainer: Trainer, model: GPT2Module, data: TextDataModule) -> str:
     batch = next(iter(loader))
     rows_per_step = data.micro_batch_size * trainer.accumulate_grad_batches * trainer.world_size
     steps = total_steps(trainer, len(loader))
-    epochs = steps * rows_per_step / len(rows)
+    length = (
+        f"{steps:,} steps, {steps * rows_per_step:,} rows, {steps * rows_per_step / len(rows):.2f} epochs"
+    )
     lines = [
         *counts(data),
         "",
@@ -34,7 +37,7 @@ def report(trainer: Trainer, model: GPT2Module, data: TextDataModule) -> str:
         f"rows     {len(rows):,} of at most {data.block_size} tokens ({data.rows})" + _cut(rows),
         f"step     {data.micro_batch_size} rows x {trainer.accumulate_grad_batches} micro-batches x "
         f"{trainer.world_size} devices = {rows_per_step} rows",
-        f"run      {steps:,} steps, {steps * rows_per_step:,} rows, {epochs:.2f} epochs",
+        f"run      {length if math.isfinite(steps) else 'until --trainer.max_time is over'}",
         "",
         f"first batch: {', '.join(f'{name} {tuple(value.shape)}' for name, value in batch.items())}",
         "its first row:",

@@ -5,11 +5,13 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import re
+import shutil
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
 from gpt2_lightning.data.documents import Record, Rejected
@@ -120,23 +122,29 @@ class FileSource(LocalSource):
 
 
 def _fetched(address: str, option: str) -> Path:
-    """A file of the web, fetched on first use and kept.
+    """A file of the web, fetched on first use and kept under its address and name.
 
     Raises:
         InputError: if it cannot be fetched.
     """
     import fsspec
 
+    place = _DOWNLOADS / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}-{PurePosixPath(address).name}"
+    if place.exists():
+        return place
+    part = place.with_name(f"{place.name}.{os.getpid()}.part")
     try:
-        kept: Any = fsspec.open_local(
-            f"filecache::{address}", filecache={"cache_storage": str(_DOWNLOADS), "same_names": True}
-        )
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with fsspec.open(address, "rb") as remote, part.open("wb") as local:
+            shutil.copyfileobj(cast(BinaryIO, remote), local)
+        part.replace(place)
     except Exception as error:
+        part.unlink(missing_ok=True)
         shown = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(
             f"{option} {address!r}: cannot be fetched ({shown}); without a network, name a file that you have"
         ) from None
-    return Path(kept)
+    return place
 
 
 def _plain_suffix(path: Path) -> str:

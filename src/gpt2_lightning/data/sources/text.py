@@ -20,7 +20,8 @@ class TextFiles(FileSource):
 
     Args:
         paths: a file, a folder (every `.txt` and `.md` below it), a glob such as
-            `books/**/*.txt`, an address (https://...) that is fetched once, or a list of these.
+            `books/**/*.txt`, an address (https://...) that is fetched once into
+            `data/downloads`, or a list of these.
         separator: a line that stands between two documents, `<|endoftext|>` say, and belongs to
             none; an empty one cuts after blank lines, which stay.
         heading: regular expression at the start of a line that opens a document; ` = [^=]` in
