@@ -115,10 +115,11 @@ def test_an_adapter_trains_alone_and_its_checkpoint_and_export_give_it_back(
     before = GPT2LMHeadModel.from_pretrained(base).state_dict()
     after = {key.replace("base_layer.", ""): value for key, value in module.gpt2.state_dict().items()}
     unchanged = [key for key in before if key in after and torch.equal(before[key], after[key])]
-    assert len(unchanged) > (0 if name == "norms" else len(before) - 1)
+    renamed = {"norms": len(before) - 1, "lora_bytes": 2}.get(name, 0)  # wrapped in modules of PEFT's
+    assert len(unchanged) >= len(before) - renamed
     trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
     assert trained <= sum(value.numel() for value in kept["state_dict"].values())
-    assert not [key for key in kept["state_dict"] if "wte" in key or "base_layer" in key]
+    assert not [key for key in kept["state_dict"] if key.endswith("wte.weight") or "base_layer" in key]
 
     again = module_of(base, name)
     again.trainer = trainer

@@ -174,11 +174,17 @@ def inject(model: GPT2LMHeadModel, adapter: "PeftConfig", path: str) -> "tuple[P
 
 
 def _check_untouched(model: Any, name: str) -> None:
-    """Refuse an adapter on the output layer, or on the token embedding that is tied to it."""
+    """Refuse an adapter on the output layer, or on the token embedding that is tied to it.
+
+    Single rows of both (`trainable_token_indices`) may train: PEFT keeps those tied.
+    """
+    from peft.utils import TrainableTokensWrapper
+
     tied = model.config.tie_word_embeddings
-    if type(model.lm_head) is nn.Linear and (not tied or type(model.transformer.wte) is nn.Embedding):
+    plain = (nn.Linear, nn.Embedding, TrainableTokensWrapper)
+    if type(model.lm_head) in plain and (not tied or type(model.transformer.wte) in plain):
         return
-    part = "lm_head" if type(model.lm_head) is not nn.Linear else "wte"
+    part = "wte" if type(model.lm_head) in plain else "lm_head"
     reason = (
         "the output layer is the token embedding, and an adapter on one of two tied layers gives other "
         "logits once merged"
@@ -187,7 +193,8 @@ def _check_untouched(model: Any, name: str) -> None:
     )
     raise InputError(
         f"--model.adapter {name}: it touches {part}, but {reason}. Leave wte and lm_head out of "
-        "target_modules and modules_to_save, or train them with --model.trainable.layers and .embeddings"
+        "target_modules and modules_to_save; single tokens may train with --model.adapter."
+        "trainable_token_indices, all of them with --model.trainable.layers and .embeddings"
     )
 
 
