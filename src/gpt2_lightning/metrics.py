@@ -1,5 +1,6 @@
 """Names of the recorded metrics, and the one way to record them."""
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,14 @@ NAMES = (
     VAL_BITS_PER_BYTE,
     VAL_BITS_PER_CHARACTER,
 )
+
+
+def perplexity(nll: float) -> float:
+    """`exp(nll)`; infinity where that overflows."""
+    try:
+        return math.exp(nll)
+    except OverflowError:
+        return math.inf
 
 
 def record(trainer: "Trainer", metrics: Mapping[str, float], step: int | None = None) -> None:

@@ -26,18 +26,25 @@ def test_five_logits_by_hand():
         assert num_targets == 1
 
 
+def both_ways(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor):
+    """Mean and gradients by `linear_nll` and by `cross_entropy`; and the number of targets."""
+    results = []
+    total, num_targets = linear_nll(hidden, weight, targets)
+    for mean in (
+        total / num_targets,
+        cross_entropy((hidden @ weight.T).flatten(0, 1), targets.flatten()),
+    ):
+        hidden.grad = weight.grad = None
+        mean.backward()
+        results.append((mean.detach(), hidden.grad, weight.grad))
+    return *results, num_targets
+
+
 def test_value_and_gradients_are_cross_entropys(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(nll, "_CHUNK_BYTES_CPU", 4 * 37 * 4)  # four rows a chunk: 15 rows do not fill them
-    hidden, weight, targets = random_inputs(dtype=torch.float32)
-    total, num_targets = linear_nll(hidden, weight, targets)
-    (total / num_targets).backward()
-    gradients = hidden.grad, weight.grad
-    hidden.grad = weight.grad = None
-    expected = cross_entropy((hidden @ weight.T).flatten(0, 1), targets.flatten())
-    expected.backward()
+    found, expected, num_targets = both_ways(*random_inputs(dtype=torch.float32))
     assert num_targets == 13
-    torch.testing.assert_close(total / num_targets, expected, rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(gradients, (hidden.grad, weight.grad), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_bf16_autocast_stays_close_to_float32():
@@ -82,13 +89,6 @@ def test_a_hidden_state_alone_may_need_the_gradient():
 @pytest.mark.gpu
 def test_on_cuda_value_and_gradients_are_cross_entropys():
     """Through Liger's kernel where it is installed, else through ours."""
-    hidden, weight, targets = (tensor.cuda() for tensor in random_inputs(4096, torch.float32))
-    hidden, weight = hidden.detach().requires_grad_(), weight.detach().requires_grad_()
-    total, num_targets = linear_nll(hidden, weight, targets)
-    (total / num_targets).backward()
-    gradients = hidden.grad, weight.grad
-    hidden.grad = weight.grad = None
-    expected = cross_entropy((hidden @ weight.T).flatten(0, 1), targets.flatten())
-    expected.backward()
-    torch.testing.assert_close(total / num_targets, expected, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(gradients, (hidden.grad, weight.grad), rtol=1e-3, atol=1e-5)
+    hidden, weight, targets = (tensor.detach().cuda() for tensor in random_inputs(4096, torch.float32))
+    found, expected, _ = both_ways(hidden.requires_grad_(), weight.requires_grad_(), targets)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)

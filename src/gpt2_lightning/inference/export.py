@@ -70,12 +70,10 @@ def _save_adapter(model: Any, base_sha256: str, folder: Path) -> None:
     """PEFT's folder, and what tells the adapter's base from another."""
     config = model.active_peft_config
     pattern = getattr(config, "rank_pattern", None)
-    if (
-        config.peft_type == "ADALORA"
-    ):  # PEFT would leave out what is masked, which trains on until the last mask
+    if pattern:  # PEFT would leave out what AdaLoRA has masked, which trains on until the next mask
         config.rank_pattern = None
     model.save_pretrained(folder)
-    if config.peft_type == "ADALORA":
+    if pattern:
         config.rank_pattern = pattern
     (folder / BASE_FILE).write_text(json.dumps({"sha256": base_sha256}) + "\n")
 

@@ -1,6 +1,5 @@
 """The LightningModule: GPT-2, its training step and its validation."""
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,7 +19,7 @@ from gpt2_lightning.model import adalora
 from gpt2_lightning.model.adaptation import Trainable, headless
 from gpt2_lightning.model.architecture import Architecture
 from gpt2_lightning.model.nll import linear_nll
-from gpt2_lightning.model.optimizers import parameter_groups
+from gpt2_lightning.model.optimizers import leave_scale_to_scaler, parameter_groups
 from gpt2_lightning.model.recipe import AdapterState, Recipe, check_same_shapes
 from gpt2_lightning.run_length import total_steps
 
@@ -131,15 +130,11 @@ class GPT2Module(LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The injected optimizer; the learning rate belongs to the `WarmupSchedule` callback."""
         try:
-            optimizer: Any = self.optimizer(parameter_groups(self))
+            optimizer = self.optimizer(parameter_groups(self))
         except ValueError as error:  # torch's own check of its options
             raise InputError(f"--model.optimizer: {error}") from None
-        if self._loss_scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
-            # A fused optimizer takes fp16's loss scale out by itself, after gradients were clipped: the same
-            # optimizer, one tensor at a time, leaves it to the scaler.
-            optimizer._step_supports_amp_scaling = False
-            for group in optimizer.param_groups:
-                group["fused"] = False
+        if self._loss_scaler is not None:
+            leave_scale_to_scaler(optimizer)
         return optimizer
 
     @property
@@ -285,7 +280,7 @@ class GPT2Module(LightningModule):
         counts = datamodule_of(self.trainer).store.splits[split]
         values = {
             "nll": mean,
-            "perplexity": perplexity(mean),
+            "perplexity": metrics.perplexity(mean),
             "bits_per_byte": counts.bits_per_byte(mean),
             "bits_per_character": counts.bits_per_character(mean),
         }
@@ -293,11 +288,3 @@ class GPT2Module(LightningModule):
         self.log_dict(named, logger=False, sync_dist=True)  # for callbacks that monitor one of them
         if not self.trainer.sanity_checking:
             record(self.trainer, named)
-
-
-def perplexity(nll: float) -> float:
-    """`exp(nll)`; infinity where that overflows."""
-    try:
-        return math.exp(nll)
-    except OverflowError:
-        return math.inf

@@ -24,6 +24,17 @@ def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
     return [group for group in groups if group["params"]]
 
 
+def leave_scale_to_scaler(optimizer: Any) -> None:
+    """Turn fusing off, where it would take fp16's loss scale out by itself, after gradients were clipped.
+
+    One tensor at a time, the same optimizer leaves the scale to the scaler.
+    """
+    if getattr(optimizer, "_step_supports_amp_scaling", False):
+        optimizer._step_supports_amp_scaling = False
+        for group in optimizer.param_groups:
+            group["fused"] = False
+
+
 class MuonAdamW(torch.optim.Optimizer):
     """Muon for the matrices inside the blocks, AdamW for everything else, as one optimizer.
 

@@ -10,8 +10,8 @@ from gpt2_lightning.callbacks.checkpoints import Checkpoints
 from gpt2_lightning.callbacks.progress import format_seconds
 from gpt2_lightning.callbacks.throughput import Throughput
 from gpt2_lightning.data.datamodule import datamodule_of
+from gpt2_lightning.metrics import perplexity
 from gpt2_lightning.model.architecture import count_parameters
-from gpt2_lightning.model.module import perplexity
 from gpt2_lightning.runs import folder as run_folder
 
 T = TypeVar("T")
