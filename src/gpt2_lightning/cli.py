@@ -10,6 +10,7 @@ from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from transformers.utils.logging import disable_progress_bar
 
@@ -32,6 +33,7 @@ from gpt2_lightning.runs import preflight
 from gpt2_lightning.runs.record import RunRecord
 from gpt2_lightning.runs.summary import find, table
 
+_NOT_IN_A_SHELL = set('"$`\n\\')  # between quotation marks, as they stand
 _RUN_FOLDER = "GPT2_LIGHTNING_RUN_FOLDER"  # tells the processes that Lightning starts for other ranks
 
 
@@ -180,8 +182,12 @@ class GPT2CLI(LightningCLI):
         if not record.has_trained:
             print("the run is at its end already; for more of it, raise --trainer.max_steps or .max_epochs")
         print(f"\n{folder}\n{table(summary)}\n")
-        print(f'Next:  make sample RUN={folder} PROMPT="The with statement"')
-        print("       make tensorboard")
+        prompts = [
+            p for p in find(self.trainer, SampleGenerator).prompts if p and not set(p) & set('"$`\n\\')
+        ]
+        print(f"Next:  make sample RUN={folder}" + (f' PROMPT="{prompts[0]}"' if prompts else ""))
+        if any(isinstance(logger, TensorBoardLogger) for logger in self.trainer.loggers):
+            print("       make tensorboard")
 
 
 def _pin_latest(config: Namespace) -> None:
