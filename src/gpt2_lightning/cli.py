@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,7 @@ class GPT2CLI(LightningCLI):
         checkpoint = checkpoints.best if checkpoints.best.exists() else checkpoints.last
         load_weights(self.model, checkpoint)
         export(self.model, self.datamodule.tokenizer, folder / "export")
+        shutil.rmtree(folder / "export-merged", ignore_errors=True)  # of an earlier end of this run
         record = find(self.trainer, RunRecord)
         summary = record.write_summary(self.trainer, "finished")
         if not record.has_trained:

@@ -61,6 +61,8 @@ def export(module: GPT2Module, tokenizer: PreTrainedTokenizerFast, folder: Path,
         model.save_pretrained(part)
     tokenizer.model_max_length = context
     tokenizer.save_pretrained(part)
+    for path in part.iterdir():
+        path.chmod(0o644)  # safetensors writes files that nobody else can read
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
     model.train(was_training)
