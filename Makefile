@@ -77,7 +77,7 @@ check: ## everything CI runs: lint, types and test
 	@$(MAKE) --no-print-directory types
 	@$(MAKE) --no-print-directory test
 
-bench: $(ENVIRONMENT) ## run the benchmarks; each prints a table
+bench: $(ENVIRONMENT) ## run the benchmarks that need no text or base; each prints a table
 	@for name in nll corpora; do $(PY) benchmarks/$$name.py || exit 1; done
 
 lock: ## write requirements.lock anew from pyproject.toml, with torch at TORCH=

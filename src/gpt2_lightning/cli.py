@@ -34,12 +34,11 @@ from gpt2_lightning.runs import preflight
 from gpt2_lightning.runs.record import RunRecord
 from gpt2_lightning.runs.summary import find, table
 
-_NOT_IN_A_SHELL = set('"$`\n\\')  # between quotation marks, as they stand
 _RUN_FOLDER = "GPT2_LIGHTNING_RUN_FOLDER"  # tells the processes that Lightning starts for other ranks
 
 
 class GPT2Trainer(Trainer):
-    """Lightning's Trainer with a verb that does not train and takes the configuration of `fit`."""
+    """Lightning's Trainer with two verbs that do not train and take the configuration of `fit`."""
 
     def preflight(
         self,
@@ -56,11 +55,15 @@ class GPT2Trainer(Trainer):
             ckpt_path: not used; a run's configuration has it.
             weights_only: not used; a run's configuration has it.
         """
+        self._get_ready(model, datamodule)
+        print(preflight.report(self, model, datamodule))
+
+    def _get_ready(self, model: GPT2Module, datamodule: TextDataModule) -> None:
+        """Give both to each other, as Lightning does for its own verbs, with the token store there."""
         datamodule.prepare_data()
         datamodule.setup()
         datamodule.trainer = model.trainer = self  # whose devices and accumulation decide the steps
         self.datamodule = datamodule
-        print(preflight.report(self, model, datamodule))
 
     def export(
         self,
@@ -84,17 +87,14 @@ class GPT2Trainer(Trainer):
         checkpoint = Path(ckpt_path or "")
         if not checkpoint.is_file():
             raise InputError("--ckpt_path must be given: logs/<experiment>/<run>/checkpoints/best.ckpt")
-        datamodule.prepare_data()
-        datamodule.setup()
-        datamodule.trainer = model.trainer = self
-        self.datamodule = datamodule
-        model.configure_model()
-        load_weights(model, checkpoint)
         run = run_folder.of_checkpoint(checkpoint)
         if folder is None and run is None:
             raise InputError(
                 f"--ckpt_path {ckpt_path!r}: lies in no run's folder; say where to write with --folder"
             )
+        self._get_ready(model, datamodule)
+        model.configure_model()
+        load_weights(model, checkpoint)
         place = Path(folder) if folder else Path(str(run)) / ("export-merged" if merge else "export")
         export(model, datamodule.tokenizer, place, merge)
         print(place)
@@ -178,10 +178,11 @@ class GPT2CLI(LightningCLI):
         checkpoint = checkpoints.best if checkpoints.best.exists() else checkpoints.last
         load_weights(self.model, checkpoint)
         export(self.model, self.datamodule.tokenizer, folder / "export")
-        shutil.rmtree(folder / "export-merged", ignore_errors=True)  # of an earlier end of this run
         record = find(self.trainer, RunRecord)
         summary = record.write_summary(self.trainer, "finished")
-        if not record.has_trained:
+        if record.has_trained:
+            shutil.rmtree(folder / "export-merged", ignore_errors=True)  # of an earlier end of this run
+        else:
             print("the run is at its end already; for more of it, raise --trainer.max_steps or .max_epochs")
         print(f"\n{folder}\n{table(summary)}\n")
         prompts = [

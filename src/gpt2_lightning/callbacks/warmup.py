@@ -58,7 +58,7 @@ class WarmupSchedule(Callback):
     Sets the rate of every parameter group before each micro-batch, from the group's own peak rate
     and `lr_multiplier`. It keeps no state: a resumed run continues the same curve. Where
     `trainer.max_time` ends the run, its length in steps is estimated anew at each step from the pace
-    so far, so that the curve ends with the time. Records
+    so far, so that the curve ends with the time, unless a long validation takes its last part. Records
     `train/learning_rate`, of the first group, every `trainer.log_every_n_steps` optimizer steps.
 
     Args:

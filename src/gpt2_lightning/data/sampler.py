@@ -39,10 +39,10 @@ def grouped_by_length(order: np.ndarray, lengths: np.ndarray, seed: int, epoch: 
 class RowOrder:
     """An endless sequence of rows: one shuffled pass after another, cut into global batches.
 
-    The position is the number of samples consumed over all ranks since the run began. The order of
-    one pass is held in memory, 8 bytes a row. Batches run
+    The position is the number of samples consumed over all ranks since the run began. Batches run
     on across the end of a pass, so that no row is dropped and no batch is short; an epoch is the
-    whole optimizer steps that a pass has room for, and the rows left over open the next one.
+    whole optimizer steps that a pass has room for, and the rows left over open the next one. The
+    order of one pass is held in memory, 8 bytes a row.
 
     Attributes:
         num_rows: rows in the data set.

@@ -5,7 +5,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -89,14 +89,9 @@ def _sweep(root: Path, own: Path) -> None:
     """Remove what builds that were killed have left; one that is at work holds its lock."""
     for part in root.glob("*.part"):
         folder = root / part.name.rsplit(".", 2)[0]  # <folder>.<random>.part
-        try:
-            if folder != own:
-                with FileLock(f"{folder}.lock", timeout=0):
-                    shutil.rmtree(part, ignore_errors=True)
-            else:
-                shutil.rmtree(part, ignore_errors=True)
-        except Timeout:
-            continue
+        lock = nullcontext() if folder == own else FileLock(f"{folder}.lock", timeout=0)  # our own is held
+        with suppress(Timeout), lock:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def _build(folder: Path, key: str, corpus: Corpus, digests: FileDigests) -> None:
