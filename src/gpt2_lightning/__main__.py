@@ -7,6 +7,7 @@ from gpt2_lightning.errors import InputError
 from gpt2_lightning.inference.generate import sample
 from gpt2_lightning.model.sampling import Sampling
 from gpt2_lightning.option_errors import Parser, fail
+from gpt2_lightning.quiet import quiet
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -15,6 +16,7 @@ def main(args: Sequence[str] | None = None) -> int:
     Args:
         args: options; `sys.argv`'s if not given.
     """
+    quiet()
     parser = Parser(prog="python -m gpt2_lightning", description="Use what training made.")
     commands = parser.add_subcommands()
     commands.add_subcommand("sample", _sample_parser(), help="continue a prompt with a trained model")

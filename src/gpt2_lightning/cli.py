@@ -1,9 +1,7 @@
 """The LightningCLI: sections of options, checks across them, the run's folder, and what follows a run."""
 
-import logging
 import os
 import shutil
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,6 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
-from transformers.utils.logging import disable_progress_bar
 
 from gpt2_lightning.callbacks.checkpoints import AtomicCheckpointIO, Checkpoints, RunInterrupted
 from gpt2_lightning.callbacks.histograms import Histograms
@@ -29,6 +26,8 @@ from gpt2_lightning.locations import LATEST, locate
 from gpt2_lightning.model.module import GPT2Module
 from gpt2_lightning.option_errors import Parser, fail
 from gpt2_lightning.precision import best_precision
+from gpt2_lightning.quiet import quiet
+from gpt2_lightning.run_length import time_share, total_steps
 from gpt2_lightning.runs import folder as run_folder
 from gpt2_lightning.runs import preflight
 from gpt2_lightning.runs.record import RunRecord
@@ -184,6 +183,8 @@ class GPT2CLI(LightningCLI):
             shutil.rmtree(folder / "export-merged", ignore_errors=True)  # of an earlier end of this run
         else:
             print("the run is at its end already; for more of it, raise --trainer.max_steps or .max_epochs")
+        if time_share(self.trainer) == 1.0 and self.trainer.global_step < total_steps(self.trainer):
+            print("the run ends here: --trainer.max_time is over")
         print(f"\n{folder}\n{table(summary)}\n")
         prompts = [
             p for p in find(self.trainer, SampleGenerator).prompts if p and not set(p) & set('"$`\n\\')
@@ -217,7 +218,7 @@ def main(defaults: Path | None = None) -> int:
     Args:
         defaults: a configuration that every run starts from.
     """
-    _quiet()
+    quiet()
     verb_defaults = {"default_config_files": [str(defaults)] if defaults else []}
     try:
         GPT2CLI(
@@ -249,19 +250,3 @@ def main(defaults: Path | None = None) -> int:
             return 130
         raise
     return 0
-
-
-def _quiet() -> None:
-    """Leave out what a user can do nothing about."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    disable_progress_bar()  # of transformers, for writing a file
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")  # tokens are read as they are
-    warnings.filterwarnings("ignore", ".*is smaller than the logging interval.*")
-    warnings.filterwarnings("ignore", module=r"peft\..*")  # of its own defaults and its way with transformers
-    warnings.filterwarnings(
-        "ignore", ".*is_gradient_checkpointing.*"
-    )  # which PEFT 0.21 asks transformers for
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each of its tries, before our one message
-    # Lightning 2.6.6 with torch 2.13: remove with the Lightning release that mends it
-    warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\).*")

@@ -22,13 +22,11 @@ def sample(sampling: Sampling, prompt: str = "", run: str | None = None, logs: s
         logs: folder that holds the runs.
     """
     from transformers import TextStreamer
-    from transformers.utils import logging
 
     class WholeCharacters(TextStreamer):
         def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
             super().on_finalized_text(whole_characters(text) if stream_end else text, stream_end)
 
-    logging.disable_progress_bar()
     place = _newest(logs) if run is None else locate(run, "--run")
     model, tokenizer = _load(place)
     print(f"[{place}]", flush=True)

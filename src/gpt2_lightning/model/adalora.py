@@ -28,8 +28,8 @@ def set_total_steps(model: Any, total_steps: float) -> None:
     config = model.active_peft_config
     if not config.tinit + 1 < total_steps - config.tfinal < math.inf:
         raise InputError(
-            f"--model.adapter AdaLoraConfig: tinit {config.tinit} and tfinal {config.tfinal} need a run "
-            f"that is longer than both together; this one has {total_steps} steps (--trainer.max_steps)"
+            f"--model.adapter.tinit {config.tinit} and --model.adapter.tfinal {config.tfinal} need a longer "
+            f"run than both together; this one has {total_steps} steps (--trainer.max_steps)"
         )
     model.base_model.rankallocator.set_total_step(total_steps)
     config.total_step = total_steps

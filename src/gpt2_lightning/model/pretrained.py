@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,8 @@ def read_config(path: str) -> GPT2Config:
             f"--model.pretrained {path!r}: is an adapter without its model; merge it (make export RUN=<run> "
             "MERGE=1) and name <run>/export-merged"
         )
+    if not Path(path).is_dir():
+        _say_where(path)
     try:
         config = AutoConfig.from_pretrained(path)
     except (OSError, ValueError) as error:
@@ -42,6 +46,12 @@ def read_config(path: str) -> GPT2Config:
     if not isinstance(config, GPT2Config):
         raise InputError(f"--model.pretrained {path!r}: is a {config.model_type}, not a gpt2")
     return config
+
+
+@cache
+def _say_where(path: str) -> None:
+    """Once: without a network, the hub's tries take half a minute."""
+    print(f"asking the Hugging Face hub for {path}", file=sys.stderr, flush=True)
 
 
 def _unreadable(path: str, error: Exception) -> InputError:

@@ -50,9 +50,11 @@ class RunRecord(SaveConfigCallback):
                     f"{rows.truncated:,} documents are longer than a row of {rows.block_size} tokens: "
                     "they are cut"
                 )
+            total, trainable = summary["parameters_total"], summary["parameters_trainable"]
             print(
-                f"{trainer.default_root_dir}: GPT-2 of {summary['parameters_total']:,} parameters, "
-                f"{tokens:,} training tokens, {trainer.precision} on {pl_module.device.type}",
+                f"{trainer.default_root_dir}: GPT-2 of {total:,} parameters"
+                + (f" ({trainable:,} train, {trainable / total:.2%})" if trainable < total else "")
+                + f", {tokens:,} training tokens, {trainer.precision} on {pl_module.device.type}",
                 flush=True,
             )
 
