@@ -2,17 +2,21 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from gpt2_lightning import metrics
 from gpt2_lightning.callbacks.checkpoints import AtomicCheckpointIO, Checkpoints, RunInterrupted
+from gpt2_lightning.callbacks.guards import Guards
 from gpt2_lightning.callbacks.histograms import Histograms
 from gpt2_lightning.callbacks.progress import Progress
 from gpt2_lightning.callbacks.samples import SampleGenerator
@@ -20,13 +24,14 @@ from gpt2_lightning.callbacks.throughput import Throughput
 from gpt2_lightning.callbacks.warmup import WarmupSchedule
 from gpt2_lightning.consistency import check
 from gpt2_lightning.data.datamodule import TextDataModule
-from gpt2_lightning.errors import InputError
+from gpt2_lightning.errors import DivergedError, InputError
 from gpt2_lightning.inference.export import export, load_weights
 from gpt2_lightning.locations import LATEST, locate
 from gpt2_lightning.model.module import GPT2Module
 from gpt2_lightning.option_errors import Parser, fail
 from gpt2_lightning.precision import best_precision
 from gpt2_lightning.quiet import quiet
+from gpt2_lightning.ranges import NonNegativeInt
 from gpt2_lightning.run_length import time_share, total_steps
 from gpt2_lightning.runs import folder as run_folder
 from gpt2_lightning.runs import preflight
@@ -116,8 +121,17 @@ class GPT2CLI(LightningCLI):
             help="Name of the folder below `logs` for this run; the last --config's name if not given.",
         )
         parser.add_argument("--logs", type=str, default="logs", help="Folder that holds the runs.")
+        parser.add_argument("--tags", type=list[str], default=[], help="Words to find the run by.")
+        parser.add_argument("--notes", type=str, default="", help="What the run is for.")
+        parser.add_argument(
+            "--patience",
+            type=NonNegativeInt,
+            default=0,
+            help="Validations in a row without a lower val/nll after which the run ends; 0 means never.",
+        )
         parser.add_lightning_class_args(Throughput, "throughput")  # its clock leaves out those after it
         parser.add_lightning_class_args(WarmupSchedule, "warmup")
+        parser.add_lightning_class_args(Guards, "guards")
         parser.add_lightning_class_args(Histograms, "histograms")
         parser.add_lightning_class_args(SampleGenerator, "samples")
         parser.add_lightning_class_args(Checkpoints, "checkpoints")
@@ -142,7 +156,7 @@ class GPT2CLI(LightningCLI):
         config.experiment = folder.parent.name
         trainer.default_root_dir = str(folder)
         for logger in _as_list(trainer.logger):
-            if isinstance(logger, Namespace) and "save_dir" in logger.init_args:
+            if isinstance(logger, Namespace) and "save_dir" in logger.get("init_args", {}):
                 logger.init_args.save_dir = str(folder)
 
     def _run_folder(self, config: Namespace) -> Path:
@@ -162,9 +176,11 @@ class GPT2CLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         trainer = self._get(self.config_init, "trainer")
+        trainer.callbacks = _as_list(trainer.callbacks)
+        if patience := self._get(self.config_init, "patience"):
+            trainer.callbacks.append(EarlyStopping(metrics.VAL_NLL, patience=patience))
         if trainer.enable_progress_bar is not False:
-            progress = Progress(self._get(self.config_init, "throughput"))
-            trainer.callbacks = [*_as_list(trainer.callbacks), progress]
+            trainer.callbacks.append(Progress(self._get(self.config_init, "throughput")))
         return super().instantiate_trainer(
             plugins=[*_as_list(trainer.plugins), AtomicCheckpointIO()], **kwargs
         )
@@ -240,6 +256,9 @@ def main(defaults: Path | None = None) -> int:
         if created := os.environ.get(_RUN_FOLDER):
             run_folder.remove_unused(Path(created))
         fail(" ".join(str(error).split()))
+    except DivergedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except RunInterrupted:
         return 130
     except KeyboardInterrupt:

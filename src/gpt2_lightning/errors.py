@@ -1,4 +1,4 @@
-"""The one exception that stands for a mistake of the user's."""
+"""The exceptions that are no bugs: what the user gave, and what became of a run."""
 
 
 class InputError(ValueError):
@@ -8,3 +8,7 @@ class InputError(ValueError):
     do. The commands print it alone and exit with code 2; every other exception is a bug of this
     project and shows its traceback.
     """
+
+
+class DivergedError(RuntimeError):
+    """Training went where no numbers are: the command prints the message alone and exits with code 1."""

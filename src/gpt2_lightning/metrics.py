@@ -11,20 +11,33 @@ TRAIN_NLL = "train/nll"
 TRAIN_GRAD_NORM = "train/grad_norm"
 TRAIN_LEARNING_RATE = "train/learning_rate"
 TRAIN_TOKENS_PER_SECOND = "train/tokens_per_second"
+TRAIN_MEAN_TOKENS_PER_SECOND = "train/mean_tokens_per_second"
 TRAIN_MFU = "train/mfu"
+TRAIN_DATA_WAIT_SHARE = "train/data_wait_share"
+TRAIN_PEAK_MEMORY_BYTES = "train/peak_memory_bytes"
 VAL_NLL = "val/nll"
 VAL_PERPLEXITY = "val/perplexity"
 VAL_BITS_PER_BYTE = "val/bits_per_byte"
 VAL_BITS_PER_CHARACTER = "val/bits_per_character"
+SAMPLES_DISTINCT_2 = "samples/distinct_2"
+SAMPLES_REPEATED_4 = "samples/repeated_4"
+EVENT_NLL_SPIKE = "events/nll_spike"
+EVENT_GRAD_NORM_SPIKE = "events/grad_norm_spike"
+EVENT_SKIPPED_STEPS = "events/skipped_steps"
+UPDATE_TO_WEIGHT_PREFIX = "update_to_weight/"
 VAL_PREFIX = "val/"
 TEST_PREFIX = "test/"
 
+# What every run records; the columns of metrics.csv from its start.
 NAMES = (
     TRAIN_NLL,
     TRAIN_GRAD_NORM,
     TRAIN_LEARNING_RATE,
     TRAIN_TOKENS_PER_SECOND,
+    TRAIN_MEAN_TOKENS_PER_SECOND,
     TRAIN_MFU,
+    TRAIN_DATA_WAIT_SHARE,
+    TRAIN_PEAK_MEMORY_BYTES,
     VAL_NLL,
     VAL_PERPLEXITY,
     VAL_BITS_PER_BYTE,

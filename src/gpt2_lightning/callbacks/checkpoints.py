@@ -134,7 +134,7 @@ class Checkpoints(Checkpoint):
         nll = trainer.callback_metrics[metrics.VAL_NLL].item()
         if nll < self.best_nll:
             self.best_nll, self.best_step = nll, trainer.global_step
-            trainer.save_checkpoint(self.best)
+            self._save(trainer, self.best)
         self._save_last(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -142,8 +142,14 @@ class Checkpoints(Checkpoint):
             self._save_last(trainer)
 
     def _save_last(self, trainer: Trainer) -> None:
-        trainer.save_checkpoint(self.last)
+        self._save(trainer, self.last)
         self._saved_step = trainer.global_step
+
+    @staticmethod
+    def _save(trainer: Trainer, path: Path) -> None:
+        for logger in trainer.loggers:
+            logger.save()  # a run that goes on from here finds every record up to here
+        trainer.save_checkpoint(path)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._restore_handler()

@@ -1,37 +1,109 @@
-"""Text and histograms, in whichever of TensorBoard and W&B a run logs to."""
+"""Samples and histograms, in whichever of TensorBoard and W&B a run logs to."""
 
-import textwrap
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
 
+_BINS = 64
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~&])")
 
-def record_text(trainer: Trainer, name: str, text: str) -> None:
-    """Write one text at the current optimizer step, shown as it is."""
+
+@dataclass(frozen=True)
+class Histogram:
+    """A distribution in bins of equal width.
+
+    Attributes:
+        counts: of the values in each bin, `(64,)`.
+        edges: of the bins, `(65,)`, from the least value to the greatest.
+        num: of the finite values.
+        sum: of the finite values.
+        sum_squares: of the finite values.
+    """
+
+    counts: np.ndarray
+    edges: np.ndarray
+    num: int
+    sum: float
+    sum_squares: float
+
+    @classmethod
+    def of(cls, tensors: Iterable[Tensor]) -> "Histogram | None":
+        """Of the finite values of tensors together, computed where they are; `None` if there are none."""
+        values = torch.cat([tensor.detach().flatten().float() for tensor in tensors])
+        if not len(values):
+            return None
+        low, high = (bound.item() for bound in values.aminmax())
+        if not abs(low) + abs(high) < float("inf"):
+            return cls.of([values[values.isfinite()]])
+        if low == high:
+            low, high = low - 0.5, high + 0.5
+        counts = torch.histc(values, _BINS, low, high)
+        return cls(
+            counts.cpu().numpy(),
+            np.linspace(low, high, _BINS + 1),
+            len(values),
+            values.sum().item(),
+            values.norm().item() ** 2,
+        )
+
+
+def record_histogram(trainer: Trainer, name: str, histogram: Histogram, step: int) -> None:
+    """Write a distribution at optimizer step `step`."""
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_text(
-                name, textwrap.indent(text, "    "), trainer.global_step
-            )  # Markdown: verbatim
-        elif isinstance(logger, WandbLogger):
-            table = [[str(trainer.global_step), text]]
-            logger.log_text(name, columns=["step", "text"], data=table, step=trainer.global_step)
-
-
-def record_histogram(trainer: Trainer, name: str, values: Tensor, step: int) -> None:
-    """Write the distribution of the finite ones of `values` (any shape) at optimizer step `step`."""
-    values = values.detach().float()
-    values = values[values.isfinite()].cpu()
-    if not len(values):
-        return
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_histogram(name, values, step)
+            logger.experiment.add_histogram_raw(
+                name,
+                min=float(histogram.edges[0]),
+                max=float(histogram.edges[-1]),
+                num=histogram.num,
+                sum=histogram.sum,
+                sum_squares=histogram.sum_squares,
+                bucket_limits=histogram.edges[1:].tolist(),
+                bucket_counts=histogram.counts.tolist(),
+                global_step=step,
+            )
         elif isinstance(logger, WandbLogger):
             import wandb
 
-            logger.log_metrics({name: wandb.Histogram(values.numpy())}, step=step)  # pyright: ignore
+            bins = wandb.Histogram(np_histogram=(histogram.counts, histogram.edges))
+            logger.log_metrics({name: bins}, step=step)  # pyright: ignore[reportArgumentType]
+
+
+def record_samples(trainer: Trainer, samples: list[dict[str, Any]]) -> None:
+    """Write texts of the current optimizer step: TensorBoard gets each, W&B a table.
+
+    Args:
+        trainer: of the run.
+        samples: each with `step`, `prompt` and `text`, and figures of it.
+    """
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            for number, sample in enumerate(samples):
+                text = f"**{_as_markdown(sample['prompt'])}**" if sample["prompt"] else ""
+                text += _as_markdown(sample["text"])
+                logger.experiment.add_text(f"samples/{number}", text, sample["step"])
+        elif isinstance(logger, WandbLogger):
+            import wandb
+
+            rows: list[Any] = [list(sample.values()) for sample in samples]
+            table = wandb.Table(columns=list(samples[0]), data=rows)
+            logger.log_metrics({"samples": table}, step=samples[0]["step"])  # pyright: ignore[reportArgumentType]
+
+
+def _as_markdown(text: str) -> str:
+    """The text as it is: nothing in it is markup, its lines are lines, and its spaces stay."""
+    lines = _MARKDOWN.sub(r"\\\1", text).split("\n")
+    spaced = (
+        re.sub(r"^ +| (?= )", lambda match: "\N{NO-BREAK SPACE}" * len(match[0]), line) for line in lines
+    )
+    return "  \n".join(spaced)
 
 
 def can_show_media(trainer: Trainer) -> bool:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from gpt2_lightning import metrics
 from gpt2_lightning.callbacks.throughput import Throughput
+from gpt2_lightning.metrics import is_due
 from gpt2_lightning.run_length import total_steps
 
 _SECONDS_BETWEEN_UPDATES = 0.5  # reading the NLL waits for the device: seldom enough not to matter
@@ -21,7 +22,8 @@ _PLAIN_LINES = 20  # over the whole run, where the output is no terminal
 class Progress(ProgressBar):
     """One bar for the whole run: step of total, NLL, tokens/s, time left; a line per validation.
 
-    Where the output is not a terminal (a file, a SLURM log), about twenty plain lines instead.
+    Where the output is not a terminal (a file, a SLURM log), about twenty plain lines instead, and one
+    after the first step.
 
     Args:
         throughput: the run's callback that knows how fast it goes.
@@ -33,6 +35,7 @@ class Progress(ProgressBar):
         self._enabled = True
         self._bar: tqdm | None = None
         self._printed = 0
+        self._is_first = True
 
     def disable(self) -> None:
         self._enabled = False
@@ -48,6 +51,7 @@ class Progress(ProgressBar):
         self._total_steps = total_steps(trainer)
         self._total = "?" if math.isinf(self._total_steps) else str(self._total_steps)
         self._updated = time.perf_counter()
+        self._printed = trainer.global_step
         self._is_terminal = sys.stdout.isatty()
 
     def on_train_batch_start(
@@ -74,18 +78,18 @@ class Progress(ProgressBar):
                 self._bar.set_postfix_str(self._numbers(trainer, outputs), refresh=False)
                 self._bar.update(step - self._bar.n)
                 self._bar.refresh()
-        elif step != self._printed and step % self._steps_between_lines(trainer) == 0:
-            self._printed = step
+        elif step != self._printed and (self._is_first or self._is_line_due(trainer, step)):
+            self._printed, self._is_first = step, False
             self.print(f"step {step}/{self._total}, {self._numbers(trainer, outputs)}")
 
-    def _steps_between_lines(self, trainer: Trainer) -> int:
+    def _is_line_due(self, trainer: Trainer, step: int) -> bool:
         if math.isinf(self._total_steps):  # the clock ends the run
-            return max(1, trainer.log_every_n_steps)  # pyright: ignore[reportAttributeAccessIssue]
-        return max(1, int(self._total_steps) // _PLAIN_LINES)
+            return is_due(trainer, step)
+        return step % max(1, int(self._total_steps) // _PLAIN_LINES) == 0
 
     def _numbers(self, trainer: Trainer, outputs: dict[str, Any]) -> str:
         parts = [f"nll {(outputs['nll'] / outputs['num_targets'].clamp(min=1)).item():.3f}"]
-        if rate := self._throughput.window_tokens_per_second or self._throughput.tokens_per_second:
+        if rate := self._throughput.recent_tokens_per_second:
             parts.append(f"{rate:,.0f} tokens/s")
         if (left := self._throughput.seconds_left(trainer)) is not None:
             parts.append(f"{format_seconds(left)} left")

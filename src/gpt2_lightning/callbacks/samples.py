@@ -1,14 +1,18 @@
 """Text that the model writes while it trains."""
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from transformers import GPT2LMHeadModel
 
-from gpt2_lightning.callbacks.media import record_text
+from gpt2_lightning import metrics
+from gpt2_lightning.callbacks.media import record_samples
 from gpt2_lightning.data.datamodule import datamodule_of
+from gpt2_lightning.metrics import record
+from gpt2_lightning.model.diversity import distinct, repeated
 from gpt2_lightning.model.sampling import Sampling, continue_text, prompt_ids
 from gpt2_lightning.ranges import NonNegativeInt
 
@@ -16,9 +20,11 @@ from gpt2_lightning.ranges import NonNegativeInt
 class SampleGenerator(Callback):
     """Continues fixed prompts every N optimizer steps, with the same seed each time.
 
-    Writes, at the end of the step, one line per prompt to `samples.jsonl` in the run's folder
-    (`step`, `prompt`, `text`) and the texts to TensorBoard and W&B (`samples/<number of the
-    prompt>`). Training's mode and random state are left as they were.
+    At the end of the step, one line per prompt is added to `samples.jsonl` in the run's folder (`step`,
+    `prompt`, `text`, `distinct_2`, `repeated_4`); the texts go to TensorBoard (`samples/<number of the
+    prompt>`) and as a table to W&B (`samples`). The means over the prompts of `samples/distinct_2`, the share
+    of different pairs of tokens, and `samples/repeated_4`, the share of runs of four tokens that stood
+    there before, are recorded in every logger. Training's mode and random state are left as they were.
 
     Args:
         every_n_steps: optimizer steps between samples; 0 turns them off.
@@ -43,26 +49,51 @@ class SampleGenerator(Callback):
         for prompt in self.prompts if self.every_n_steps else ():
             prompt_ids(model, tokenizer, prompt)
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take back the samples of an earlier try that are past the step that this run goes on from."""
+        path = _path(trainer)
+        if trainer.is_global_zero and path.exists():
+            lines = path.read_text("utf-8").splitlines(keepends=True)
+            kept = [
+                line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= self._last_step
+            ]
+            if kept != lines:
+                part = path.with_suffix(".part")
+                part.write_text("".join(kept), encoding="utf-8")
+                part.replace(path)
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = trainer.global_step
         if self.every_n_steps and step % self.every_n_steps == 0 and step != self._last_step and step > 0:
             self._last_step = step
-            if trainer.is_global_zero:
-                self._write(trainer, pl_module)
+            if trainer.is_global_zero and self.prompts:
+                self._write(trainer, self._samples(trainer, pl_module))
 
-    def _write(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _samples(self, trainer: Trainer, pl_module: LightningModule) -> list[dict[str, Any]]:
         model, tokenizer = cast(GPT2LMHeadModel, pl_module.model), datamodule_of(trainer).tokenizer
-        with (Path(trainer.default_root_dir) / "samples.jsonl").open("a", encoding="utf-8") as file:
-            for number, prompt in enumerate(self.prompts):
-                text = continue_text(model, tokenizer, prompt, self.sampling)
-                line = {"step": trainer.global_step, "prompt": prompt, "text": text}
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
-                record_text(trainer, f"samples/{number}", prompt + text)
+        samples = []
+        for prompt in self.prompts:
+            text = continue_text(model, tokenizer, prompt, self.sampling)
+            ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+            figures = {"distinct_2": distinct(ids, 2), "repeated_4": repeated(ids, 4)}  # pyright: ignore
+            samples.append({"step": trainer.global_step, "prompt": prompt, "text": text, **figures})
+        return samples
+
+    def _write(self, trainer: Trainer, samples: list[dict[str, Any]]) -> None:
+        with _path(trainer).open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples)
+        record_samples(trainer, samples)
+        names = {"distinct_2": metrics.SAMPLES_DISTINCT_2, "repeated_4": metrics.SAMPLES_REPEATED_4}
+        record(trainer, {name: statistics.fmean(s[key] for s in samples) for key, name in names.items()})
 
     def state_dict(self) -> dict[str, Any]:
         return {"last_step": self._last_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._last_step = state_dict["last_step"]
+
+
+def _path(trainer: Trainer) -> Path:
+    return Path(trainer.default_root_dir) / "samples.jsonl"

@@ -1,7 +1,7 @@
 """How fast training goes, and how long it will still take."""
 
 import time
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from lightning.fabric.utilities.throughput import get_available_flops
@@ -15,21 +15,35 @@ from gpt2_lightning.model.architecture import flops_per_token
 from gpt2_lightning.run_length import expected_steps, time_share
 
 
+class _Counts(NamedTuple):
+    """Since the run's start."""
+
+    tokens: int
+    seconds: float
+    waited: float
+
+
 class Throughput(Callback):
     """Tokens per second, share of the device's peak, memory, and time left.
 
     The time that counts is that of the training batches: validation, samples, checkpoints and
     waiting for data are left out; the tokens are the positions that the model computes, filled-up
     ones of padded rows included. Records every `trainer.log_every_n_steps` optimizer steps, over
-    the steps since the last record and all ranks, `train/tokens_per_second` and `train/mfu` (model
-    FLOPs utilisation: against the peak of the GPU's type, or against a matrix product measured at
-    the start on a CPU). A GPU is waited for only then, never at every step.
+    the steps since the last record and all ranks,
+
+    - `train/tokens_per_second`, and `train/mean_tokens_per_second` over the whole run;
+    - `train/mfu`, model FLOPs utilisation: against the peak of the GPU's type, or against a matrix
+      product measured at the start on a CPU;
+    - `train/data_wait_share`: of the time of batches and waiting, what the first rank waited for data;
+    - `train/peak_memory_bytes`, of the first rank's GPU, or of the process on a CPU.
+
+    A GPU is waited for only then, never at every step.
     """
 
     def __init__(self) -> None:
         self.tokens = 0
         self.seconds = 0.0
-        self.window_tokens_per_second: float | None = None
+        self._rate: float | None = None
         self._peak_flops: float | None = None
         self._last_step = 0
         self._device: torch.device | None = None
@@ -38,6 +52,12 @@ class Throughput(Callback):
     def tokens_per_second(self) -> float | None:
         """Over the whole run, interruptions included; `None` before the first batch."""
         return self.tokens / self.seconds if self.seconds else None
+
+    @property
+    def recent_tokens_per_second(self) -> float | None:
+        """Over the steps since the last record, or up to it; `None` before the first batch."""
+        tokens, seconds = self.tokens - self._window.tokens, self.seconds - self._window.seconds
+        return tokens / seconds if seconds else self._rate
 
     def seconds_left(self, trainer: Trainer) -> float | None:
         """Estimate for the rest of the run, from the wall clock: validation and samples included."""
@@ -56,7 +76,7 @@ class Throughput(Callback):
         self._first_step = self._last_step = trainer.global_step
         self._started = time.perf_counter()
         self._device = pl_module.device
-        self._window = (self.tokens, self.seconds)
+        self._window = _Counts(self.tokens, self.seconds, datamodule_of(trainer).wait_seconds)
         model, block_size = cast(GPT2LMHeadModel, pl_module.model), datamodule_of(trainer).block_size
         self._flops_per_token = flops_per_token(model, block_size)
         self._peak_flops = _peak_flops(pl_module.device, str(trainer.precision))
@@ -80,10 +100,16 @@ class Throughput(Callback):
             self._record(trainer)
 
     def _record(self, trainer: Trainer) -> None:
-        tokens, seconds = self.tokens - self._window[0], self.seconds - self._window[1]
-        self._window = (self.tokens, self.seconds)
-        rate = self.window_tokens_per_second = tokens / seconds
-        values = {metrics.TRAIN_TOKENS_PER_SECOND: rate}
+        now = _Counts(self.tokens, self.seconds, datamodule_of(trainer).wait_seconds)
+        seconds, waited = now.seconds - self._window.seconds, now.waited - self._window.waited
+        rate = self._rate = (now.tokens - self._window.tokens) / seconds
+        self._window = now
+        values = {
+            metrics.TRAIN_TOKENS_PER_SECOND: rate,
+            metrics.TRAIN_MEAN_TOKENS_PER_SECOND: self.tokens / self.seconds,
+            metrics.TRAIN_DATA_WAIT_SHARE: waited / (seconds + waited),
+            metrics.TRAIN_PEAK_MEMORY_BYTES: float(self.peak_memory_bytes()),
+        }
         if self._peak_flops:
             values[metrics.TRAIN_MFU] = rate * self._flops_per_token / (self._peak_flops * trainer.world_size)
         record(trainer, values)

@@ -116,6 +116,20 @@ class TextDataModule(LightningDataModule):
         self._train_loader = TrainLoader(rows, order, rank, self.num_workers)
         return self._train_loader
 
+    @property
+    def wait_seconds(self) -> float:
+        """Time in which training waited for its next batch, so far."""
+        return self._train_loader.wait_seconds if self._train_loader else 0.0
+
+    def rows_of_step(self, step: int) -> list[tuple[int, str]]:
+        """What an optimizer step of this training is computed from: the rows' numbers and text."""
+        assert self._train_loader is not None, "train_dataloader() comes first"
+        rows = self._train_loader.rows
+        return [
+            (row, str(self.tokenizer.decode(rows[row]["input_ids"])))
+            for row in self._train_loader.order.step_rows(step)
+        ]
+
     def val_dataloader(self) -> DataLoader:
         return self._in_order("validation")
 

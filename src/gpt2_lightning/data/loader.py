@@ -1,5 +1,6 @@
 """Loaders over packed rows; the training one can be stopped and continued inside an epoch."""
 
+import time
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -28,13 +29,22 @@ class TrainLoader:
         self.rank = rank
         self.num_workers = num_workers
         self.samples_consumed = 0
+        self.wait_seconds = 0.0
+        """Time in which the next batch was waited for, so far."""
 
     def __len__(self) -> int:
         return self.order.batches_per_epoch
 
     def __iter__(self) -> Iterator[Batch]:
-        batches = self.order.batches(self.samples_consumed, self.rank)
-        for batch in row_loader(self.rows, batches, self.num_workers):
+        batches = iter(
+            row_loader(self.rows, self.order.batches(self.samples_consumed, self.rank), self.num_workers)
+        )
+        while True:
+            started = time.perf_counter()
+            batch = next(batches, None)
+            self.wait_seconds += time.perf_counter() - started
+            if batch is None:
+                return
             self.samples_consumed += self.order.samples_per_batch
             yield batch
 

@@ -85,6 +85,11 @@ class RowOrder:
             first = number * self.samples_per_batch + rank * self.micro_batch_size
             yield self._rows(first, first + self.micro_batch_size)
 
+    def step_rows(self, step: int) -> list[int]:
+        """The rows of optimizer step `step`, from 1, over all ranks."""
+        size = self.samples_per_batch * self.batches_per_step
+        return self._rows((step - 1) * size, step * size)
+
     def _rows(self, start: int, stop: int) -> list[int]:
         """Samples `start` … `stop`−1 of the endless sequence."""
         rows: list[int] = []

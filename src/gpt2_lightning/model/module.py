@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.plugins.precision import MixedPrecision, Precision
-from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -148,13 +146,13 @@ class GPT2Module(LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """As Lightning's, but for fused optimizers too: it refuses them in bf16 as well as in fp16."""
-        plugin = self.trainer.precision_plugin
-        if isinstance(plugin, MixedPrecision) and plugin.scaler is None:
-            algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
-            Precision.clip_gradients(plugin, optimizer, gradient_clip_val or 0.0, algorithm)
+        """As Lightning's, by the norm that is there; it would refuse fused optimizers in bf16."""
+        if not gradient_clip_val:
+            return
+        if gradient_clip_algorithm == "value":
+            torch.nn.utils.clip_grad_value_(self.parameters(), gradient_clip_val)
         else:
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            torch.nn.utils.clip_grads_with_norm_(self.parameters(), gradient_clip_val, self.grad_norm)
 
     def forward(
         self, input_ids: Tensor, targets: Tensor, position_ids: Tensor | None = None
@@ -214,6 +212,7 @@ class GPT2Module(LightningModule):
             nll = self.trainer.strategy.reduce(nll, reduce_op="sum")
             num_targets = self.trainer.strategy.reduce(num_targets, reduce_op="sum")
         num_targets = num_targets.clamp(min=1)
+        self.step_nll = nll / num_targets
         assert self._nominal_targets is not None
         nominal = self._nominal_targets * self.trainer.accumulate_grad_batches * self.trainer.world_size
         self._scale_gradients(nominal / num_targets)
@@ -222,7 +221,7 @@ class GPT2Module(LightningModule):
             adalora.add_penalty_gradients(self.model, scaler.get_scale() if scaler else 1.0)
         step = self.trainer.global_step + 1
         if is_due(self.trainer, step):
-            record(self.trainer, {metrics.TRAIN_NLL: (nll / num_targets).item()}, step)
+            record(self.trainer, {metrics.TRAIN_NLL: self.step_nll.item()}, step)
         self._start_step()
 
     def _scale_gradients(self, factor: Tensor) -> None:
@@ -242,11 +241,11 @@ class GPT2Module(LightningModule):
             adalora.allocate(self.model, step, may_overflow=self._loss_scaler is not None)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Records `train/grad_norm` where it is due: after unscaling, before clipping."""
+        """Computes the norm for clipping; records `train/grad_norm` where it is due, unscaled."""
         step = self.trainer.global_step + 1
+        self.grad_norm = torch.nn.utils.get_total_norm(self._gradients())
         if is_due(self.trainer, step):
-            norm = torch.nn.utils.get_total_norm(self._gradients())
-            record(self.trainer, {metrics.TRAIN_GRAD_NORM: norm.item()}, step)
+            record(self.trainer, {metrics.TRAIN_GRAD_NORM: self.grad_norm.item()}, step)
 
     def on_validation_epoch_start(self) -> None:
         dtype = torch.float32 if self.device.type == "mps" else torch.float64  # MPS has no float64

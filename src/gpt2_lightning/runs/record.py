@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import Namespace
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 
@@ -11,7 +12,11 @@ from gpt2_lightning.callbacks.checkpoints import Checkpoints, RunInterrupted
 from gpt2_lightning.data.datamodule import datamodule_of
 from gpt2_lightning.data.packing import DocumentRows
 from gpt2_lightning.runs import folder as run_folder
+from gpt2_lightning.runs.loggers import Description, RunLogger
 from gpt2_lightning.runs.summary import find, summarize
+
+_NO_SETTINGS = {"config", "experiment", "logs", "ckpt_path", "weights_only", "tags", "notes"}
+_NO_TRAINER_SETTINGS = {"logger", "default_root_dir", "callbacks", "plugins", "profiler"}
 
 
 class RunRecord(SaveConfigCallback):
@@ -40,6 +45,10 @@ class RunRecord(SaveConfigCallback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = time.perf_counter()
+        description = Description(_settings(self.config), tuple(self.config.tags), self.config.notes)
+        for logger in trainer.loggers:
+            if isinstance(logger, RunLogger):
+                logger.begin(trainer.global_step, description)
         if trainer.is_global_zero:
             self.save_config(trainer, pl_module, "fit")
             summary = self.write_summary(trainer, "running")
@@ -95,3 +104,21 @@ class RunRecord(SaveConfigCallback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._earlier_seconds = state_dict["train_seconds"]
+
+
+def _settings(config: Any) -> dict[str, Any]:
+    """What of a resolved configuration makes a run differ from another, as plain JSON types."""
+    settings = {name: value for name, value in _plain(config).items() if name not in _NO_SETTINGS}
+    trainer = settings["trainer"].items()
+    settings["trainer"] = {name: value for name, value in trainer if name not in _NO_TRAINER_SETTINGS}
+    return settings
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Namespace):
+        value = vars(value)
+    if isinstance(value, dict):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

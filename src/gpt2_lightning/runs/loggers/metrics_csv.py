@@ -1,35 +1,21 @@
-"""The loggers of a run's folder."""
+"""`metrics.csv`, which anything can read."""
 
 import csv
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from gpt2_lightning import metrics
-
-
-class TensorBoard(TensorBoardLogger):
-    """TensorBoard's event files, in the run's folder.
-
-    Args:
-        save_dir: the run's folder, set by the command line.
-    """
-
-    def __init__(self, save_dir: str = "") -> None:
-        super().__init__(save_dir, name="", version="", default_hp_metric=False)
-
-    def save(self) -> None:
-        """Write out what was recorded; the hyperparameters are in `config.yaml` already."""
-        self.experiment.flush()
+from gpt2_lightning.runs.loggers.description import Description
 
 
 class MetricsCSV(Logger):
     """`metrics.csv` in the run's folder: a row per recorded optimizer step, a column per metric.
 
-    A resumed run goes on in the same file: rows from its first step on are replaced.
+    A resumed run goes on in the same file: rows past the step that it goes on from are removed.
 
     Args:
         save_dir: the run's folder, set by the command line.
@@ -39,8 +25,9 @@ class MetricsCSV(Logger):
         super().__init__()
         self._path = Path(save_dir) / "metrics.csv"
         self._columns = ["step", *metrics.NAMES]
-        self._row: dict[str, Any] = {}
-        self._is_open = False
+        self._row: dict[str, Any] = {}  # of the newest step, to which more may come
+        self._row_start: int | None = None  # where in the file it is, once it is written
+        self._is_written = True
 
     @property
     def name(self) -> str:
@@ -55,35 +42,47 @@ class MetricsCSV(Logger):
         return str(self._path.parent)
 
     @rank_zero_only
+    def begin(self, step: int, description: Description) -> None:
+        if self._path.exists():
+            self._rewrite([], step)
+
+    @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """Nothing: they are in `config.yaml`."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         if self._row and self._row["step"] != step:
-            self._write_row()
+            self.save()
+            self._row, self._row_start = {}, None
         self._row |= {"step": step, **metrics}
+        self._is_written = False
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write the newest row too; what comes to it later is written over it."""
+        if self._is_written:
+            return
+        new_columns = [name for name in self._row if name not in self._columns]
+        if new_columns or not self._path.exists():
+            self._rewrite(new_columns, self._row["step"] - 1)
+        with self._path.open("r+", newline="") as file:
+            self._row_start = file.seek(0, 2) if self._row_start is None else file.seek(self._row_start)
+            file.truncate()
+            csv.DictWriter(file, self._columns).writerow(self._row)
+        self._is_written = True
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        if self._row:
-            self._write_row()
+        self.save()
 
-    def _write_row(self) -> None:
-        new_columns = [name for name in self._row if name not in self._columns]
-        if new_columns or not self._is_open:
-            self._rewrite(new_columns)
-        with self._path.open("a", newline="") as file:
-            csv.DictWriter(file, self._columns).writerow(self._row)
-        self._row = {}
-
-    def _rewrite(self, new_columns: list[str]) -> None:
-        """The file with its new columns, and without rows from the waiting one's step on."""
+    def _rewrite(self, new_columns: list[str], last_step: int) -> None:
+        """The file with its new columns, and its rows up to a step."""
         rows = []
         if self._path.exists():
             with self._path.open(newline="") as file:
                 reader = csv.DictReader(file)
-                rows = [row for row in reader if int(row["step"]) < self._row["step"]]
+                rows = [row for row in reader if int(row["step"]) <= last_step]
                 self._columns += [c for c in reader.fieldnames or () if c not in self._columns]
         self._columns += [c for c in new_columns if c not in self._columns]
         part = self._path.with_suffix(".part")
@@ -92,4 +91,4 @@ class MetricsCSV(Logger):
             writer.writeheader()
             writer.writerows(rows)
         part.replace(self._path)
-        self._is_open = True
+        self._row_start = None

@@ -1,0 +1,183 @@
+"""What stops a run that has gone wrong, or says that it might."""
+
+import json
+import math
+import statistics
+from collections import deque
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from gpt2_lightning import metrics
+from gpt2_lightning.data.datamodule import datamodule_of
+from gpt2_lightning.errors import DivergedError
+from gpt2_lightning.metrics import is_due, record
+from gpt2_lightning.ranges import NonNegativeFloat, NonNegativeInt
+
+_WINDOW = 128  # recorded values that tell what is usual
+_FEWEST = 16  # before so many there is nothing usual yet
+
+
+class _HasStepTensors(Protocol):
+    """A module that keeps the numbers of its latest optimizer step, on its device."""
+
+    step_nll: Tensor
+    grad_norm: Tensor
+
+
+class Spikes:
+    """How far a value lies above those recorded before it.
+
+    Source: the criterion of OLMo-core's stability monitor, standard deviations above a trailing mean.
+    """
+
+    def __init__(self) -> None:
+        self.earlier: deque[float] = deque(maxlen=_WINDOW)
+
+    def deviations(self, value: float) -> float:
+        """Standard deviations above the mean of the last 128 values; 0 before there are 16."""
+        above = 0.0
+        if len(self.earlier) >= _FEWEST and (spread := statistics.pstdev(self.earlier)) > 0:
+            above = (value - statistics.fmean(self.earlier)) / spread
+        if math.isfinite(value):
+            self.earlier.append(value)
+        return above
+
+
+class Guards(Callback):
+    """Stops a run whose loss or gradient is not finite, and tells of sudden rises.
+
+    A step whose NLL or gradient norm is NaN or infinite ends the run with exit code 1. No checkpoint is
+    written after it, and the rows that it was computed from lie in `nonfinite/step_<n>.jsonl` of the run's
+    folder. On a CPU every step is looked at, on a GPU those that are recorded and every one before a
+    checkpoint, so that nobody waits for the device in between. In fp16 infinite gradients are the loss
+    scaler's affair, which leaves such steps out.
+
+    At recorded steps a `train/nll` or `train/grad_norm` far above its last 128 recorded values is printed
+    and recorded, as `events/nll_spike` and `events/grad_norm_spike`, in standard deviations.
+
+    Args:
+        skip_nonfinite_steps: so many of such steps are left out, weights and optimizer untouched, and
+            counted as `events/skipped_steps`, before one stops the run; every step waits for the device
+            then.
+        spike_deviations: standard deviations above the mean from which on a value is a spike; 0 tells of
+            none.
+    """
+
+    def __init__(
+        self, skip_nonfinite_steps: NonNegativeInt = 0, spike_deviations: NonNegativeFloat = 6.0
+    ) -> None:
+        self.skip_nonfinite_steps = skip_nonfinite_steps
+        self.spike_deviations = spike_deviations
+        self._skipped = 0
+        self._step = 0
+        self._first_bad: Tensor | None = None  # number of the first such step, on the device; -1 for none
+        self._spikes = {metrics.EVENT_NLL_SPIKE: Spikes(), metrics.EVENT_GRAD_NORM_SPIKE: Spikes()}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._step = trainer.global_step
+        self._first_bad = torch.full((), -1, device=pl_module.device)
+        self._has_scaler = getattr(trainer.precision_plugin, "scaler", None) is not None
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        if self._skipped >= self.skip_nonfinite_steps or trainer.global_step < self._step:
+            return
+        gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if self._is_finite(cast(_HasStepTensors, pl_module).step_nll, norm):
+            return
+        for parameter in pl_module.parameters():
+            parameter.grad = None  # which makes the optimizer leave it as it is
+        self._skipped += 1
+        step = trainer.global_step + 1
+        self._write_rows(trainer, step)
+        self._tell(trainer, f"step {step} is left out: its loss or gradient is not finite")
+        record(trainer, {metrics.EVENT_SKIPPED_STEPS: float(self._skipped)}, step)
+        self._step = step  # looked at
+
+    def _is_finite(self, nll: Tensor, grad_norm: Tensor) -> Tensor:
+        return nll.isfinite() if self._has_scaler else nll.isfinite() & grad_norm.isfinite()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step == self._step:
+            return
+        self._step = trainer.global_step
+        module = cast(_HasStepTensors, pl_module)
+        bad = ~self._is_finite(module.step_nll, module.grad_norm)
+        assert self._first_bad is not None
+        self._first_bad = torch.where(bad & (self._first_bad < 0), self._step, self._first_bad)
+        due = is_due(trainer, self._step)
+        if due or pl_module.device.type == "cpu":
+            self._stop_if_bad(trainer, module)
+        if due and self.spike_deviations:
+            self._look_for_spikes(trainer, module)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._first_bad is not None:
+            self._stop_if_bad(trainer, cast(_HasStepTensors, pl_module))
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if self._first_bad is not None:
+            self._stop_if_bad(trainer, cast(_HasStepTensors, pl_module))
+
+    def _stop_if_bad(self, trainer: Trainer, module: _HasStepTensors) -> None:
+        assert self._first_bad is not None
+        step = int(self._first_bad)
+        if step < 0:
+            return
+        place = self._write_rows(trainer, step)
+        numbers = ""
+        if step == trainer.global_step:
+            numbers = f" (nll {module.step_nll.item():g}, gradient norm {module.grad_norm.item():g})"
+        raise DivergedError(
+            f"optimizer step {step} is not finite{numbers}: the run is stopped, its checkpoints are of "
+            f"earlier steps. The rows of that step are in {place}. Try a lower learning rate or a longer "
+            "warm-up, or leave such steps out: --guards.skip_nonfinite_steps 10"
+        )
+
+    def _write_rows(self, trainer: Trainer, step: int) -> Path:
+        """The rows that an optimizer step was computed from, one a line: `row` and `text`."""
+        place = Path(trainer.default_root_dir) / "nonfinite" / f"step_{step}.jsonl"
+        if trainer.is_global_zero:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with place.open("w", encoding="utf-8") as file:
+                for row, text in datamodule_of(trainer).rows_of_step(step):
+                    file.write(json.dumps({"row": row, "text": text}, ensure_ascii=False) + "\n")
+        return place
+
+    def _look_for_spikes(self, trainer: Trainer, module: _HasStepTensors) -> None:
+        values = {
+            metrics.EVENT_NLL_SPIKE: module.step_nll.item(),
+            metrics.EVENT_GRAD_NORM_SPIKE: module.grad_norm.item(),
+        }
+        for event, value in values.items():
+            deviations = self._spikes[event].deviations(value)
+            if deviations > self.spike_deviations:
+                name = event.removeprefix("events/").removesuffix("_spike")
+                self._tell(
+                    trainer,
+                    f"step {self._step}: {name} {value:.4g} is {deviations:.1f} standard deviations above "
+                    "the mean of the steps before",
+                )
+                record(trainer, {event: deviations})
+
+    def _tell(self, trainer: Trainer, text: str) -> None:
+        if trainer.is_global_zero:
+            bar = trainer.progress_bar_callback
+            (bar.print if bar is not None else print)(text)
+
+    def state_dict(self) -> dict[str, Any]:
+        earlier = {event: list(spikes.earlier) for event, spikes in self._spikes.items()}
+        return {"skipped": self._skipped, "earlier": earlier}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._skipped = state_dict["skipped"]
+        for event, earlier in state_dict["earlier"].items():
+            self._spikes[event].earlier.extend(earlier)

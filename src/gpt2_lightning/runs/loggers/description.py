@@ -1,0 +1,57 @@
+"""What a logger is told about a run before its first metric."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+
+@dataclass(frozen=True)
+class Description:
+    """A run's settings and what its owner says about it.
+
+    Attributes:
+        hyperparameters: the resolved configuration, nested, of plain JSON types.
+        tags: words to find the run by.
+        notes: what the run is for.
+    """
+
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    notes: str = ""
+
+    def flat(self) -> dict[str, bool | int | float | str]:
+        """The hyperparameters by their whole names, `model.optimizer.init_args.lr`; none that is not set."""
+        return dict(_leaves("", self.hyperparameters))
+
+
+def _leaves(name: str, value: Any) -> list[tuple[str, bool | int | float | str]]:
+    if isinstance(value, dict):
+        return [
+            leaf for key, part in value.items() for leaf in _leaves(f"{name}.{key}" if name else key, part)
+        ]
+    if value is None:
+        return []
+    return [(name, value if isinstance(value, bool | int | float | str) else str(value))]
+
+
+@runtime_checkable
+class RunLogger(Protocol):
+    """A logger that knows how a run begins."""
+
+    def begin(self, step: int, description: Description) -> None:
+        """Continue after optimizer step `step`, 0 for a new run: later records of an earlier try are void."""
+        ...
+
+
+class WhenUsed:
+    """Stands for an object that is made when something of it is first used.
+
+    Lightning touches `logger.experiment` before it looks at the checkpoint; a run that is refused then
+    has made no file.
+    """
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._make(), name)

@@ -1,0 +1,71 @@
+"""TensorBoard's event files."""
+
+from typing import Any
+
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from gpt2_lightning import metrics
+from gpt2_lightning.runs.loggers.description import Description, WhenUsed
+
+_LAYOUT = {
+    "Loss": {
+        "NLL, training and validation": ["Multiline", [metrics.TRAIN_NLL, metrics.VAL_NLL]],
+        "bits per byte, validation": ["Multiline", [metrics.VAL_BITS_PER_BYTE]],
+    },
+    "Optimization": {
+        "learning rate": ["Multiline", [metrics.TRAIN_LEARNING_RATE]],
+        "gradient norm": ["Multiline", [metrics.TRAIN_GRAD_NORM]],
+        "update to weight": ["Multiline", [metrics.UPDATE_TO_WEIGHT_PREFIX + ".*"]],
+    },
+    "Speed": {
+        "tokens per second": [
+            "Multiline",
+            [metrics.TRAIN_TOKENS_PER_SECOND, metrics.TRAIN_MEAN_TOKENS_PER_SECOND],
+        ],
+        "model FLOPs utilisation": ["Multiline", [metrics.TRAIN_MFU]],
+        "share of the time waiting for data": ["Multiline", [metrics.TRAIN_DATA_WAIT_SHARE]],
+    },
+}
+"""The charts of the tab Custom Scalars."""
+
+
+class TensorBoard(TensorBoardLogger):
+    """TensorBoard's event files, in the run's folder, with its Custom Scalars and HParams tabs filled.
+
+    A resumed run goes on in a new file of the same folder; what an earlier try wrote past the step that
+    it goes on from is void.
+
+    Args:
+        save_dir: the run's folder, set by the command line.
+    """
+
+    def __init__(self, save_dir: str = "") -> None:
+        super().__init__(save_dir, name="", version="", default_hp_metric=False)
+
+    @property
+    def experiment(self) -> Any:
+        """The `SummaryWriter` of torch; its file is made when something is written."""
+        if self._experiment is not None:
+            return self._experiment
+        return WhenUsed(lambda: super(TensorBoard, self).experiment)
+
+    @rank_zero_only
+    def begin(self, step: int, description: Description) -> None:
+        from torch.utils.tensorboard.summary import hparams
+
+        self._kwargs["purge_step"] = step + 1 if step else None
+        # The session alone: TensorBoard then finds the columns of all runs by itself, where one run's
+        # list of columns would count for every other.
+        settings = description.flat() | {"tags": ", ".join(description.tags)}
+        _, session, _ = hparams(settings, {})
+        self.experiment._get_file_writer().add_summary(session)
+        self.experiment.add_custom_scalars(_LAYOUT)
+        if description.notes:
+            self.experiment.add_text("notes", description.notes)
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write out what was recorded; the hyperparameters are there since `begin`."""
+        if self._experiment is not None:
+            self._experiment.flush()

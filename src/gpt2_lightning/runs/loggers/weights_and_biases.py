@@ -1,0 +1,231 @@
+"""Weights & Biases: offline without an account, online with a key, and never in the way of training."""
+
+import csv
+import netrc
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from gpt2_lightning.errors import InputError
+from gpt2_lightning.runs.loggers.description import Description, WhenUsed
+from gpt2_lightning.runs.loggers.wandb_file import history
+
+_SECONDS_TO_REACH = 8  # the server, at the start; then the run goes on offline
+_SECONDS_TO_FINISH = 60  # uploading what is left, at the end
+
+
+class WeightsAndBiases(WandbLogger):
+    """Weights & Biases, in `wandb/` of the run's folder; the x-axis is the optimizer step.
+
+    Without a key (`WANDB_API_KEY`, or `wandb login`) it is written offline, and the line that uploads
+    it is printed at the end. With one it is online, unless the server cannot be reached at the start;
+    `WANDB_MODE` decides otherwise. If it dies, training goes on without it.
+
+    A resumed run continues the same W&B run. Offline, its new file holds the earlier rows too, as the
+    upload of a second file takes the place of the first.
+
+    Args:
+        project: name of the W&B project.
+        name: of the run; that of its folder if not given.
+        entity: W&B user or team; the account's own if not given.
+        group: name under which W&B shows runs together; the experiment's if not given.
+        save_dir: the run's folder, set by the command line.
+    """
+
+    def __init__(
+        self,
+        project: str = "gpt2-lightning",
+        name: str | None = None,
+        entity: str | None = None,
+        group: str | None = None,
+        save_dir: str = "",
+    ) -> None:
+        self._mode = _mode()
+        folder = Path(save_dir)
+        super().__init__(
+            name=name or folder.name or None,
+            project=project,
+            save_dir=save_dir or ".",
+            entity=entity,
+            group=group or folder.parent.name or None,
+        )
+        self._wandb_init.pop("anonymous", None)  # which wandb 0.31 warns of, whatever it says
+        self._folder = folder
+        self._is_lost = False
+
+    @property
+    def experiment(self) -> Any:
+        """W&B's run, which begins when something is recorded."""
+        if self._experiment is not None:
+            return self._experiment
+        return WhenUsed(self._begin)
+
+    @rank_zero_only
+    def begin(self, step: int, description: Description) -> None:
+        self._wandb_init |= {
+            "config": description.hyperparameters,
+            "tags": list(description.tags),
+            "notes": description.notes or None,
+        }
+        earlier = self._earlier_files()
+        self._begin()
+        if step and self._mode == "offline":
+            for number, row in sorted(_rows_until(step, earlier, self._folder / "metrics.csv").items()):
+                self.log_metrics(_as_logged(row, earlier), step=number)
+
+    def _earlier_files(self) -> list[Path]:
+        return sorted((self._folder / "wandb").glob("offline-run-*/run-*.wandb"))
+
+    def _begin(self) -> Any:
+        """W&B's run, online or offline; the one that this folder began, if it did.
+
+        Raises:
+            InputError: if the server refuses the key.
+        """
+        from wandb.errors import CommError
+
+        if self._experiment is not None:
+            return self._experiment
+        options = self._wandb_init | {"id": self._run_id()}
+        try:
+            self._experiment = self._open(options)
+        except CommError as error:
+            if self._mode == "offline":
+                raise
+            reason = next(iter(str(error).splitlines()), "")
+            print(f"W&B cannot be reached ({reason}): this run is written offline", flush=True)
+            self._mode = "offline"
+            self._experiment = self._open(options)
+        return self._experiment
+
+    def _open(self, options: dict[str, Any]) -> Any:
+        import wandb
+
+        settings = wandb.Settings(
+            console="off",
+            silent=True,
+            disable_git=True,  # environment.json has commit and diff
+            init_timeout=_SECONDS_TO_REACH,
+            finish_timeout=_SECONDS_TO_FINISH,
+        )
+        return wandb.init(**options, mode=self._mode, settings=settings)  # pyright: ignore[reportArgumentType]
+
+    def _run_id(self) -> str:
+        """Drawn once per run folder, and kept there: a resumed run continues the same."""
+        path = self._folder / "wandb" / "run_id"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(secrets.token_hex(4) + "\n")
+        return path.read_text().strip()
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        if self._is_lost:
+            return
+        try:
+            self._begin().log(dict(metrics), step=step)
+        except (OSError, RuntimeError, TimeoutError) as error:
+            self._lose(error)
+
+    def _lose(self, error: Exception) -> None:
+        self._is_lost = True
+        print(f"W&B has died ({type(error).__name__}: {error}): training goes on without it", flush=True)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """End W&B's run, and say how an offline one is uploaded."""
+        if self._experiment is None or self._is_lost:
+            return
+        place = Path(self._experiment.settings.sync_dir)
+        try:
+            self._experiment.finish(exit_code=0 if status == "success" else 1)
+        except (OSError, RuntimeError, TimeoutError) as error:
+            self._lose(error)
+        self._experiment = None
+        if self._mode == "offline":
+            print(f"to upload this run to W&B:\n  wandb sync {place}", flush=True)
+
+
+def _mode() -> str:
+    """`online`, `offline` or `disabled`: by `WANDB_MODE`, or by whether there is a key.
+
+    Raises:
+        InputError: if wandb is not installed, or the key cannot be one.
+    """
+    try:
+        import wandb
+        from wandb.sdk.lib.wbauth import check_api_key
+    except ModuleNotFoundError:
+        raise InputError(
+            "--trainer.logger: the package wandb is not installed: pip install wandb, or leave W&B out"
+        ) from None
+    settings = wandb.setup().settings
+    mode = os.environ.get("WANDB_MODE")
+    if mode in ("offline", "disabled", "dryrun"):
+        return "disabled" if mode == "disabled" else "offline"
+    key = settings.api_key or _key_in_netrc(settings.base_url)
+    if not key and mode != "online":
+        return "offline"
+    if problem := check_api_key(key or ""):
+        raise InputError(f"WANDB_API_KEY: {problem} Give a whole key, or none: then the run is offline")
+    return "online"
+
+
+def _key_in_netrc(base_url: str) -> str | None:
+    """What `wandb login` has kept."""
+    path = os.environ.get("NETRC")
+    with suppress(OSError, netrc.NetrcParseError):
+        found = netrc.netrc(path).authenticators(urlsplit(base_url).hostname or "")
+        return found[2] if found else None
+    return None
+
+
+def _rows_until(step: int, files: list[Path], scalars: Path) -> dict[int, dict[str, Any]]:
+    """What was recorded up to `step`: of W&B's own files, and the metrics as metrics.csv has them."""
+    rows: dict[int, dict[str, Any]] = {}
+    for file in files:  # a later one has the rows of those before it
+        rows |= history(file)
+    if scalars.exists():
+        with scalars.open(newline="") as file:
+            for row in csv.DictReader(file):
+                number = int(row.pop("step"))
+                rows.setdefault(number, {}).update(
+                    {name: float(value) for name, value in row.items() if value}
+                )
+    return {number: row for number, row in rows.items() if number <= step}
+
+
+def _as_logged(row: dict[str, Any], files: list[Path]) -> dict[str, Any]:
+    """A row of a file in the types that W&B takes."""
+    import wandb
+
+    logged = {}
+    for name, value in row.items():
+        if not isinstance(value, dict):
+            if not name.startswith("_"):  # W&B's own clock
+                logged[name] = value
+        elif value["_type"] == "histogram":
+            logged[name] = wandb.Histogram(np_histogram=(value["values"], value["bins"]))
+        elif value["_type"] == "table-file":
+            logged[name] = _table(value["path"], files)
+    return {name: value for name, value in logged.items() if value is not None}
+
+
+def _table(path: str, files: list[Path]) -> Any:
+    import json
+
+    import wandb
+
+    for file in reversed(files):
+        place = file.parent / "files" / path
+        if place.is_file():
+            content = json.loads(place.read_text("utf-8"))
+            return wandb.Table(columns=content["columns"], data=content["data"])
+    return None
