@@ -14,7 +14,8 @@ def test_plain_lines_where_the_output_is_no_terminal(
     train([throughput, Progress(throughput)], max_steps=40, val_check_interval=20, enable_progress_bar=True)
     lines = capsys.readouterr().out.splitlines()
     steps = [line for line in lines if line.startswith("step") and "/40" in line]
-    assert len(steps) == 20
+    assert len(steps) == 21, "one after the first step, and twenty over the run"
+    assert steps[0].startswith("step 1/40")
     assert all("nll " in line and " left" in line for line in steps)
     assert "tokens/s" in steps[-1]
     validations = [line for line in lines if "validation nll" in line]

@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,10 +8,11 @@ import torch
 from lightning.pytorch import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from gpt2_lightning.callbacks.checkpoints import Checkpoints
 from gpt2_lightning.callbacks.samples import SampleGenerator
 from gpt2_lightning.model.sampling import Sampling
-from gpt2_lightning.runs.loggers import TensorBoard
-from tests.conftest import tiny_module
+from gpt2_lightning.runs.loggers import MetricsCSV, TensorBoard
+from tests.conftest import read_metrics, tiny_module
 
 SAMPLING = Sampling(max_new_tokens=8)
 
@@ -39,7 +41,37 @@ def test_texts_are_in_tensorboard(train: Callable[..., Trainer], tmp_path: Path)
     recorded = events.Tensors("samples/0/text_summary")
     assert [event.step for event in recorded] == [2, 4]
     text = recorded[0].tensor_proto.string_val[0].decode()
-    assert "".join(text.split()) == "".join(("The " + lines(tmp_path)[0]["text"]).split())
+    assert text.startswith("**The**\N{NO-BREAK SPACE}")
+    assert re.sub(r"[*\\\s]", "", text) == re.sub(r"[*\\\s]", "", "The " + lines(tmp_path)[0]["text"])
+
+
+def test_figures_of_diversity_are_beside_the_texts_and_their_means_are_metrics(
+    train: Callable[..., Trainer], tmp_path: Path
+):
+    callback = SampleGenerator(every_n_steps=4, prompts=("", "The "), sampling=SAMPLING)
+    train([callback], logger=MetricsCSV(str(tmp_path)), limit_val_batches=0)
+    row = read_metrics(tmp_path)[-1]
+    for name in ("distinct_2", "repeated_4"):
+        figures = [line[name] for line in lines(tmp_path)]
+        assert all(0 <= figure <= 1 for figure in figures)
+        assert float(row[f"samples/{name}"]) == pytest.approx(sum(figures) / 2)
+
+
+def test_a_resumed_run_takes_back_the_samples_past_its_checkpoint(
+    train: Callable[..., Trainer], tmp_path: Path
+):
+    for resumed, more in (
+        (False, '{"step": 6, "text": "of a step that was lost"}\n{"step": 8, "te'),
+        (True, ""),
+    ):
+        callback = SampleGenerator(every_n_steps=2, prompts=("",), sampling=SAMPLING)
+        ckpt_path = tmp_path / "checkpoints" / "last.ckpt" if resumed else None
+        steps = 6 if resumed else 4
+        train([callback, Checkpoints()], max_steps=steps, limit_val_batches=0, ckpt_path=ckpt_path)
+        with (tmp_path / "samples.jsonl").open("a") as file:
+            file.write(more)
+    assert [line["step"] for line in lines(tmp_path)] == [2, 4, 6]
+    assert "lost" not in lines(tmp_path)[-1]["text"]
 
 
 def test_training_is_bit_for_bit_the_same_without_it(train: Callable[..., Trainer]):

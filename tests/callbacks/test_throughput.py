@@ -2,9 +2,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from lightning.pytorch import Callback, Trainer
 
 from gpt2_lightning.callbacks.throughput import Throughput
+from gpt2_lightning.data.loader import side_by_side
 from gpt2_lightning.runs.loggers import MetricsCSV
 from tests.conftest import read_metrics
 
@@ -36,6 +38,32 @@ def test_rate_and_utilisation_are_recorded(train: Callable[..., Trainer], tmp_pa
     assert [int(row["step"]) for row in rows] == [2, 4]
     assert all(float(row["train/tokens_per_second"]) > 0 for row in rows)
     assert all(0 < float(row["train/mfu"]) < 1 for row in rows)
+    assert all(0 <= float(row["train/data_wait_share"]) < 1 for row in rows)
+    assert all(float(row["train/peak_memory_bytes"]) > 10**7 for row in rows)
+    rates = [[float(row[f"train/{name}tokens_per_second"]) for name in ("", "mean_")] for row in rows]
+    assert rates[0][0] == rates[0][1], "the first window is the whole run so far"
+    assert rates[1][1] == pytest.approx(2 / (1 / rates[0][0] + 1 / rates[1][0])), "as many tokens in each"
+
+
+def test_the_share_of_waiting_for_data(
+    train: Callable[..., Trainer], datamodule: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def slow(rows: list) -> dict:
+        time.sleep(0.05)
+        return side_by_side(rows)
+
+    monkeypatch.setattr("gpt2_lightning.data.loader.side_by_side", slow)
+    data = datamodule()
+    train(
+        [Throughput()],
+        data,
+        max_steps=4,
+        log_every_n_steps=2,
+        logger=MetricsCSV(str(tmp_path)),
+        limit_val_batches=0,
+    )
+    assert data.wait_seconds >= 4 * 0.05
+    assert all(0.5 < float(row["train/data_wait_share"]) < 1 for row in read_metrics(tmp_path))
 
 
 def test_state_goes_on_after_a_resume():

@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
 
 _BINS = 64
+_SPACE = "\N{NO-BREAK SPACE}"
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~&])")
 
 
@@ -86,8 +87,7 @@ def record_samples(trainer: Trainer, samples: list[dict[str, Any]]) -> None:
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             for number, sample in enumerate(samples):
-                text = f"**{_as_markdown(sample['prompt'])}**" if sample["prompt"] else ""
-                text += _as_markdown(sample["text"])
+                text = _as_markdown(sample["prompt"], "**") + _as_markdown(sample["text"])
                 logger.experiment.add_text(f"samples/{number}", text, sample["step"])
         elif isinstance(logger, WandbLogger):
             import wandb
@@ -97,13 +97,21 @@ def record_samples(trainer: Trainer, samples: list[dict[str, Any]]) -> None:
             logger.log_metrics({"samples": table}, step=samples[0]["step"])  # pyright: ignore[reportArgumentType]
 
 
-def _as_markdown(text: str) -> str:
-    """The text as it is: nothing in it is markup, its lines are lines, and its spaces stay."""
-    lines = _MARKDOWN.sub(r"\\\1", text).split("\n")
-    spaced = (
-        re.sub(r"^ +| (?= )", lambda match: "\N{NO-BREAK SPACE}" * len(match[0]), line) for line in lines
-    )
-    return "  \n".join(spaced)
+def _as_markdown(text: str, mark: str = "") -> str:
+    """The text as it is: nothing in it is markup, its lines are lines, and its spaces stay.
+
+    Args:
+        text: of any kind.
+        mark: put around what each line has, `**` for bold.
+    """
+    lines = []
+    for line in text.split("\n"):
+        content = line.strip()
+        before, after = line[: len(line) - len(line.lstrip())], line[len(line.rstrip()) :] if content else ""
+        escaped = re.sub(" (?= )", _SPACE, _MARKDOWN.sub(r"\\\1", content))
+        marked = f"{mark}{escaped}{mark}" if content else ""
+        lines.append(_SPACE * len(before) + marked + _SPACE * len(after))
+    return "  \n".join(lines)
 
 
 def can_show_media(trainer: Trainer) -> bool:

@@ -19,6 +19,7 @@ from gpt2_lightning.runs.loggers.wandb_file import history
 
 _SECONDS_TO_REACH = 8  # the server, at the start; then the run goes on offline
 _SECONDS_TO_FINISH = 60  # uploading what is left, at the end
+_FAULTS = (OSError, RuntimeError, TimeoutError)  # of a W&B process that is gone
 
 
 class WeightsAndBiases(WandbLogger):
@@ -89,6 +90,7 @@ class WeightsAndBiases(WandbLogger):
         Raises:
             InputError: if the server refuses the key.
         """
+        import wandb
         from wandb.errors import CommError
 
         if self._experiment is not None:
@@ -102,6 +104,7 @@ class WeightsAndBiases(WandbLogger):
             reason = next(iter(str(error).splitlines()), "")
             print(f"W&B cannot be reached ({reason}): this run is written offline", flush=True)
             self._mode = "offline"
+            wandb.teardown()  # its process still holds the run's name
             self._experiment = self._open(options)
         return self._experiment
 
@@ -131,11 +134,15 @@ class WeightsAndBiases(WandbLogger):
             return
         try:
             self._begin().log(dict(metrics), step=step)
-        except (OSError, RuntimeError, TimeoutError) as error:
+        except _FAULTS as error:
             self._lose(error)
 
     def _lose(self, error: Exception) -> None:
+        import wandb
+
         self._is_lost = True
+        with suppress(*_FAULTS):
+            wandb.teardown()  # or its process is missed again when this one ends
         print(f"W&B has died ({type(error).__name__}: {error}): training goes on without it", flush=True)
 
     @rank_zero_only
@@ -146,7 +153,7 @@ class WeightsAndBiases(WandbLogger):
         place = Path(self._experiment.settings.sync_dir)
         try:
             self._experiment.finish(exit_code=0 if status == "success" else 1)
-        except (OSError, RuntimeError, TimeoutError) as error:
+        except _FAULTS as error:
             self._lose(error)
         self._experiment = None
         if self._mode == "offline":

@@ -1,9 +1,7 @@
 from pathlib import Path
 
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
 from gpt2_lightning import metrics
-from gpt2_lightning.runs.loggers import MetricsCSV, TensorBoard
+from gpt2_lightning.runs.loggers import Description, MetricsCSV
 from tests.conftest import read_metrics
 
 
@@ -20,6 +18,19 @@ def test_what_belongs_to_one_step_is_one_row(tmp_path: Path):
     ]
 
 
+def test_a_saved_row_takes_what_comes_later(tmp_path: Path):
+    logger = MetricsCSV(str(tmp_path))
+    logger.log_metrics({metrics.TRAIN_NLL: 3.0}, step=10)
+    logger.save()
+    assert [row["train/nll"] for row in read_metrics(tmp_path)] == ["3.0"]
+    logger.log_metrics({metrics.VAL_NLL: 4.0}, step=10)
+    logger.save()
+    logger.log_metrics({"mine": 5.0}, step=10)
+    logger.finalize("success")
+    rows = read_metrics(tmp_path)
+    assert [(row["train/nll"], row["val/nll"], row["mine"]) for row in rows] == [("3.0", "4.0", "5.0")]
+
+
 def test_a_new_metric_becomes_a_column(tmp_path: Path):
     logger = MetricsCSV(str(tmp_path))
     logger.log_metrics({metrics.TRAIN_NLL: 3.0}, step=1)
@@ -34,6 +45,7 @@ def test_a_resumed_run_goes_on_without_loss_or_doubles(tmp_path: Path):
         first.log_metrics({metrics.TRAIN_NLL: float(step), "mine": 0.0}, step=step)
     first.finalize("failed")
     second = MetricsCSV(str(tmp_path))
+    second.begin(10, Description())
     for step in (20, 30, 40):
         second.log_metrics({metrics.TRAIN_NLL: step + 0.5}, step=step)
     second.finalize("success")
@@ -43,12 +55,3 @@ def test_a_resumed_run_goes_on_without_loss_or_doubles(tmp_path: Path):
         ("30", "30.5", ""),
         ("40", "40.5", ""),
     ]
-
-
-def test_tensorboard_writes_into_the_folder_itself_and_nothing_but_events(tmp_path: Path):
-    logger = TensorBoard(str(tmp_path))
-    logger.log_metrics({metrics.TRAIN_NLL: 3.0}, step=10)
-    logger.finalize("success")
-    assert [path.name.split(".")[0] for path in tmp_path.iterdir()] == ["events"]
-    event = EventAccumulator(str(tmp_path)).Reload().Scalars(metrics.TRAIN_NLL)[0]
-    assert (event.step, event.value) == (10, 3.0)

@@ -1,0 +1,71 @@
+import time
+from pathlib import Path
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+from gpt2_lightning import metrics
+from gpt2_lightning.runs.loggers import Description, TensorBoard
+
+DESCRIPTION = Description({"model": {"optimizer": {"lr": 0.01}, "adapter": None}}, ("a", "b"), "a try")
+
+
+def events(folder: Path) -> EventAccumulator:
+    return EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+
+
+def test_it_writes_into_the_folder_itself_and_nothing_but_events(tmp_path: Path):
+    logger = TensorBoard(str(tmp_path))
+    logger.log_metrics({metrics.TRAIN_NLL: 3.0}, step=10)
+    logger.finalize("success")
+    assert [path.name.split(".")[0] for path in tmp_path.iterdir()] == ["events"]
+    event = events(tmp_path).Scalars(metrics.TRAIN_NLL)[0]
+    assert (event.step, event.value) == (10, 3.0)
+
+
+def test_no_file_before_something_is_written(tmp_path: Path):
+    logger = TensorBoard(str(tmp_path))
+    _ = logger.experiment  # as Lightning does before it looks at the checkpoint
+    logger.save()
+    logger.finalize("failed")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_hyperparameters_layout_and_notes_are_there_from_the_start(tmp_path: Path):
+    logger = TensorBoard(str(tmp_path))
+    logger.begin(0, DESCRIPTION)
+    logger.finalize("success")
+    found = events(tmp_path)
+    content = found.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    session = HParamsPluginData.FromString(content).session_start_info
+    assert session.hparams["model.optimizer.lr"].number_value == 0.01
+    assert session.hparams["tags"].string_value == "a, b"
+    assert "model.adapter" not in session.hparams
+    layout = layout_pb2.Layout.FromString(
+        found.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
+    )
+    assert [category.title for category in layout.category] == ["Loss", "Optimization", "Speed"]
+    assert list(layout.category[0].chart[0].multiline.tag) == ["train/nll", "val/nll"]
+    assert found.Tensors("notes/text_summary")[0].tensor_proto.string_val[0] == b"a try"
+
+
+def test_a_resumed_run_goes_on_without_loss_or_doubles(tmp_path: Path):
+    for start, steps in (
+        (0, (10, 20, 30)),
+        (10, (20, 30, 40)),
+    ):  # the first was killed after step 10 was saved
+        logger = TensorBoard(str(tmp_path))
+        logger.begin(start, DESCRIPTION)
+        for step in steps:
+            logger.log_metrics({metrics.TRAIN_NLL: step + start / 100}, step=step)
+        logger.finalize("failed")
+        time.sleep(1.1)  # a file's name begins with the second it was made in, and files are read by name
+    assert len(list(tmp_path.iterdir())) == 2
+    scalars = events(tmp_path).Scalars(metrics.TRAIN_NLL)
+    assert [(event.step, round(event.value, 1)) for event in scalars] == [
+        (10, 10.0),
+        (20, 20.1),
+        (30, 30.1),
+        (40, 40.1),
+    ]
