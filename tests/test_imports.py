@@ -13,7 +13,7 @@ LAYERS = [
     {"data", "model"},
     {"callbacks"},
     {"inference", "runs"},
-    {"cli", "consistency", "option_errors", "quiet", "__main__"},
+    {"cli", "consistency", "option_errors", "quiet", "secret_options", "__main__"},
 ]
 LEAVES = [
     "data/packing",

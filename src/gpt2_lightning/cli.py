@@ -37,6 +37,7 @@ from gpt2_lightning.runs import folder as run_folder
 from gpt2_lightning.runs import preflight
 from gpt2_lightning.runs.record import RunRecord
 from gpt2_lightning.runs.summary import find, table
+from gpt2_lightning.secret_options import check_arguments, check_config
 
 _RUN_FOLDER = "GPT2_LIGHTNING_RUN_FOLDER"  # tells the processes that Lightning starts for other ranks
 
@@ -140,6 +141,7 @@ class GPT2CLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         super().parse_arguments(parser, args)
         check(self.config[self.config.subcommand])
+        check_config(self.config[self.config.subcommand])
 
     def before_instantiate_classes(self) -> None:
         config = self.config[str(self.subcommand)]
@@ -178,7 +180,7 @@ class GPT2CLI(LightningCLI):
         trainer = self._get(self.config_init, "trainer")
         trainer.callbacks = _as_list(trainer.callbacks)
         if patience := self._get(self.config_init, "patience"):
-            trainer.callbacks.append(EarlyStopping(metrics.VAL_NLL, patience=patience))
+            trainer.callbacks.append(EarlyStopping(metrics.VAL_NLL, patience=int(patience)))
         if trainer.enable_progress_bar is not False:
             trainer.callbacks.append(Progress(self._get(self.config_init, "throughput")))
         return super().instantiate_trainer(
@@ -201,6 +203,9 @@ class GPT2CLI(LightningCLI):
             print("the run is at its end already; for more of it, raise --trainer.max_steps or .max_epochs")
         if time_share(self.trainer) == 1.0 and self.trainer.global_step < total_steps(self.trainer):
             print("the run ends here: --trainer.max_time is over")
+        for callback in self.trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
+            if isinstance(callback, EarlyStopping) and callback.wait_count >= callback.patience:
+                print(f"the run ends here: no lower val/nll in --patience {callback.patience} validations")
         print(f"\n{folder}\n{table(summary)}\n")
         prompts = [
             p for p in find(self.trainer, SampleGenerator).prompts if p and not set(p) & set('"$`\n\\')
@@ -237,6 +242,7 @@ def main(defaults: Path | None = None) -> int:
     quiet()
     verb_defaults = {"default_config_files": [str(defaults)] if defaults else []}
     try:
+        check_arguments(sys.argv[1:])
         GPT2CLI(
             GPT2Module,
             TextDataModule,

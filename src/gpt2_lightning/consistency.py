@@ -3,6 +3,7 @@
 import tempfile
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import Namespace
 from transformers.activations import ACT2FN
@@ -23,6 +24,7 @@ def check(config: Namespace) -> None:
         raise InputError(f"--seed_everything {config.seed_everything}: give a whole number from 0")
     _check_activation(config.model.architecture.activation_function)
     _check_length(config)
+    _check_callbacks(config.trainer.callbacks)
     if config.ckpt_path and not Path(config.ckpt_path).is_file():
         raise InputError(
             f"--ckpt_path {str(config.ckpt_path)!r}: no such file; runs keep theirs in checkpoints/"
@@ -37,6 +39,24 @@ def _check_activation(name: str | None) -> None:
             f"--model.architecture.activation_function {name!r} is unknown"
             + (f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(sorted(ACT2FN))}")
         )
+
+
+_REFUSED_CALLBACKS = {
+    "LearningRateFinder": "the schedule of --warmup sets the learning rate at every step; compare rates by "
+    "short runs with different --model.optimizer.lr",
+    "BatchSizeFinder": "the rows of an optimizer step decide the order of the data; try "
+    "--data.micro_batch_size by runs with --trainer.max_steps 3, and keep the rows of a step with "
+    "--trainer.accumulate_grad_batches",
+}
+
+
+def _check_callbacks(callbacks: Any) -> None:
+    for callback in callbacks if isinstance(callbacks, list) else [callbacks]:
+        name = str(callback.get("class_path", "") if isinstance(callback, Namespace) else "").rpartition(".")[
+            2
+        ]
+        if reason := _REFUSED_CALLBACKS.get(name):
+            raise InputError(f"--trainer.callbacks {name}: is not for this project: {reason}")
 
 
 def _check_length(config: Namespace) -> None:

@@ -12,8 +12,8 @@ import wandb
 from gpt2_lightning import metrics
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.runs.loggers import Description, MetricsCSV, WeightsAndBiases
-from gpt2_lightning.runs.loggers.wandb_file import history, messages
 from tests.conftest import ROOT
+from tests.wandb_file import history, messages
 
 DESCRIPTION = Description({"model": {"lr": 0.01}}, ("a", "b"), "a try")
 

@@ -1,21 +1,21 @@
 """Weights & Biases: offline without an account, online with a key, and never in the way of training."""
 
-import csv
+import json
 import netrc
 import os
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from urllib.parse import urlsplit
 
+import numpy as np
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.runs.loggers.description import Description, WhenUsed
-from gpt2_lightning.runs.loggers.wandb_file import history
 
 _SECONDS_TO_REACH = 8  # the server, at the start; then the run goes on offline
 _SECONDS_TO_FINISH = 60  # uploading what is left, at the end
@@ -60,6 +60,7 @@ class WeightsAndBiases(WandbLogger):
         self._wandb_init.pop("anonymous", None)  # which wandb 0.31 warns of, whatever it says
         self._folder = folder
         self._is_lost = False
+        self._journal = _Journal(folder / "wandb" / "logged.jsonl")
 
     @property
     def experiment(self) -> Any:
@@ -75,14 +76,10 @@ class WeightsAndBiases(WandbLogger):
             "tags": list(description.tags),
             "notes": description.notes or None,
         }
-        earlier = self._earlier_files()
-        self._begin()
+        run = self._begin()
         if step and self._mode == "offline":
-            for number, row in sorted(_rows_until(step, earlier, self._folder / "metrics.csv").items()):
-                self.log_metrics(_as_logged(row, earlier), step=number)
-
-    def _earlier_files(self) -> list[Path]:
-        return sorted((self._folder / "wandb").glob("offline-run-*/run-*.wandb"))
+            for number, values in self._journal.take_back(step):
+                run.log(values, step=number)
 
     def _begin(self) -> Any:
         """W&B's run, online or offline; the one that this folder began, if it did.
@@ -136,6 +133,14 @@ class WeightsAndBiases(WandbLogger):
             self._begin().log(dict(metrics), step=step)
         except _FAULTS as error:
             self._lose(error)
+            return
+        if self._mode == "offline":
+            self._journal.add(step, metrics)
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write out what a run that goes on from here must find."""
+        self._journal.flush()
 
     def _lose(self, error: Exception) -> None:
         import wandb
@@ -156,6 +161,7 @@ class WeightsAndBiases(WandbLogger):
         except _FAULTS as error:
             self._lose(error)
         self._experiment = None
+        self._journal.close()
         if self._mode == "offline":
             print(f"to upload this run to W&B:\n  wandb sync {place}", flush=True)
 
@@ -194,45 +200,61 @@ def _key_in_netrc(base_url: str) -> str | None:
     return None
 
 
-def _rows_until(step: int, files: list[Path], scalars: Path) -> dict[int, dict[str, Any]]:
-    """What was recorded up to `step`: of W&B's own files, and the metrics as metrics.csv has them."""
-    rows: dict[int, dict[str, Any]] = {}
-    for file in files:  # a later one has the rows of those before it
-        rows |= history(file)
-    if scalars.exists():
-        with scalars.open(newline="") as file:
-            for row in csv.DictReader(file):
-                number = int(row.pop("step"))
-                rows.setdefault(number, {}).update(
-                    {name: float(value) for name, value in row.items() if value}
-                )
-    return {number: row for number, row in rows.items() if number <= step}
+class _Journal:
+    """Everything that was logged, a JSON object a line: W&B's own file is behind when a run is killed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: TextIO | None = None
+
+    def take_back(self, step: int) -> list[tuple[int, dict[str, Any]]]:
+        """Forget what was logged after a step; returns what was until then."""
+        lines = self._path.read_text("utf-8").splitlines(keepends=True) if self._path.exists() else []
+        whole = [(json.loads(line), line) for line in lines if line.endswith("\n")]
+        kept = [(row, line) for row, line in whole if row["step"] <= step]
+        part = self._path.with_suffix(".part")
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text("".join(line for _, line in kept), encoding="utf-8")
+        part.replace(self._path)
+        return [(row["step"], _logged(row["values"])) for row, _ in kept]
+
+    def add(self, step: int | None, values: Mapping[str, Any]) -> None:
+        if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("a", encoding="utf-8")
+        self._file.write(json.dumps({"step": step, "values": _plain(values)}, ensure_ascii=False) + "\n")
+
+    def flush(self) -> None:
+        if self._file is not None:
+            self._file.flush()
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
-def _as_logged(row: dict[str, Any], files: list[Path]) -> dict[str, Any]:
-    """A row of a file in the types that W&B takes."""
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     import wandb
 
-    logged = {}
-    for name, value in row.items():
-        if not isinstance(value, dict):
-            if not name.startswith("_"):  # W&B's own clock
-                logged[name] = value
-        elif value["_type"] == "histogram":
-            logged[name] = wandb.Histogram(np_histogram=(value["values"], value["bins"]))
-        elif value["_type"] == "table-file":
-            logged[name] = _table(value["path"], files)
-    return {name: value for name, value in logged.items() if value is not None}
+    plain: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, wandb.Histogram):
+            plain[name] = {"counts": list(value.histogram), "edges": list(value.bins)}
+        elif isinstance(value, wandb.Table):
+            plain[name] = {"columns": value.columns, "data": value.data}
+        else:
+            plain[name] = value
+    return plain
 
 
-def _table(path: str, files: list[Path]) -> Any:
-    import json
-
+def _logged(plain: dict[str, Any]) -> dict[str, Any]:
     import wandb
 
-    for file in reversed(files):
-        place = file.parent / "files" / path
-        if place.is_file():
-            content = json.loads(place.read_text("utf-8"))
-            return wandb.Table(columns=content["columns"], data=content["data"])
-    return None
+    values = dict(plain)
+    for name, value in plain.items():
+        if isinstance(value, dict) and "counts" in value:
+            values[name] = wandb.Histogram(np_histogram=(np.array(value["counts"]), np.array(value["edges"])))
+        elif isinstance(value, dict):
+            values[name] = wandb.Table(columns=value["columns"], data=value["data"])
+    return values

@@ -1,0 +1,63 @@
+"""Refuses secrets among the options, which runs keep in many places."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from jsonargparse import Namespace
+
+from gpt2_lightning.errors import InputError
+
+_NAME = re.compile(
+    r"(?:.*_)?(?:api_?key|access_?key|(?:auth|access|hub|hf)_?token|token|secret|password|passwd)",
+    re.IGNORECASE,
+)
+_VALUE = re.compile(
+    r"\bhf_\w{30,}|\bwandb_v\d_\w{30,}|\bgh[oprsu]_\w{30,}|\bgithub_pat_\w{30,}|\bsk-[\w-]{30,}|\bAKIA[0-9A-Z]{16}\b"
+    r"|\w+://[^/\s:@]+:[^/\s@]+@"
+)
+
+
+def check_arguments(arguments: Iterable[str]) -> None:
+    """Refuse a command line with a secret, before anything of it is parsed, printed or kept.
+
+    Raises:
+        InputError: naming the option, never the value.
+    """
+    for argument in arguments:
+        option, _, value = argument.partition("=")
+        if option.startswith("--") and _NAME.fullmatch(option.rpartition(".")[2].lstrip("-")):
+            raise _refusal(option)
+        if _VALUE.search(argument):
+            raise _refusal(option if value and option.startswith("--") else "an option's value")
+
+
+def check_config(config: Namespace) -> None:
+    """Refuse a configuration with a secret, which may have come from a file.
+
+    Raises:
+        InputError: naming the option, never the value.
+    """
+    for name, value in _strings("", config):
+        if value and (_NAME.fullmatch(name.rpartition(".")[2]) or _VALUE.search(value)):
+            raise _refusal(f"--{name}")
+
+
+def _refusal(option: str) -> InputError:
+    return InputError(
+        f"{option} looks like a secret, and a run's options are kept in its folder and shown by its loggers: "
+        "give it in the environment instead, HF_TOKEN for the Hugging Face hub, WANDB_API_KEY for W&B"
+    )
+
+
+def _strings(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Namespace):
+        value = vars(value)
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _strings(f"{name}.{key}" if name else str(key), part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _strings(name, part)
+    elif isinstance(value, str):
+        yield name, value
