@@ -60,8 +60,11 @@ class Throughput(Callback):
         return tokens / seconds if seconds else self._rate
 
     def seconds_left(self, trainer: Trainer) -> float | None:
-        """Estimate for the rest of the run, from the wall clock: validation and samples included."""
-        done = trainer.global_step - self._first_step
+        """Estimate for the rest of the run, from the wall clock: validation and samples included.
+
+        The first step, in which much is made that stays, is left out.
+        """
+        done = trainer.global_step - self._first_step - 1
         if done < 1:
             return None
         steps = expected_steps(trainer, time_share(trainer))
@@ -90,6 +93,8 @@ class Throughput(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = trainer.global_step
+        if step <= self._first_step + 1:
+            self._started = time.perf_counter()
         due = is_due(trainer, step) and step != self._last_step
         if due and pl_module.device.type == "cuda":
             torch.cuda.synchronize(pl_module.device)
