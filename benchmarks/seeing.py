@@ -1,9 +1,9 @@
 """What seeing a run costs: per step above a plain PyTorch loop, and as a share of a pretrain_tiny run.
 
-`python benchmarks/seeing.py` needs no text of its own. The first table times a model so small that what
-is besides it shows (2 layers of width 64, one thread); each figure is the slope between a short and a long run, in
-processes of their own and in turns. The second runs configs/experiment/pretrain_tiny.yaml shortened,
-with everything off and with samples, histograms and both loggers at their default cadence.
+`python benchmarks/seeing.py` needs no text of its own. The first table times a model so small that what is
+besides it shows (2 layers of width 64, one thread); each figure is the slope between a short and a long
+run, in processes of their own and in turns. The second runs configs/experiment/pretrain_tiny.yaml with
+everything off, and with samples, histograms and both loggers at their default cadence.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 ROUNDS = 3
-SHORT, LONG = 500, 4500  # steps
+SHORT, LONG = 500, 3000  # steps
 BLOCK, BATCH, VOCABULARY = 32, 4, 300
 TINY = [f"--model.architecture.{field}" for field in ("n_layer=2", "n_head=2", "n_embd=64", "n_positions=32")]
 RECIPE = [

@@ -2,11 +2,11 @@
 
 import json
 import math
-import statistics
 from collections import deque
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
@@ -40,8 +40,8 @@ class Spikes:
     def deviations(self, value: float) -> float:
         """Standard deviations above the mean of the last 128 values; 0 before there are 16."""
         above = 0.0
-        if len(self.earlier) >= _FEWEST and (spread := statistics.pstdev(self.earlier)) > 0:
-            above = (value - statistics.fmean(self.earlier)) / spread
+        if len(self.earlier) >= _FEWEST and (spread := float(np.std(self.earlier))) > 0:
+            above = (value - float(np.mean(self.earlier))) / spread
         if math.isfinite(value):
             self.earlier.append(value)
         return above
@@ -108,11 +108,12 @@ class Guards(Callback):
             return
         self._step = trainer.global_step
         module = cast(_HasStepTensors, pl_module)
-        bad = ~self._is_finite(module.step_nll, module.grad_norm)
-        assert self._first_bad is not None
-        self._first_bad = torch.where(bad & (self._first_bad < 0), self._step, self._first_bad)
+        finite, on_cpu = self._is_finite(module.step_nll, module.grad_norm), pl_module.device.type == "cpu"
+        if not on_cpu or not finite:
+            assert self._first_bad is not None
+            self._first_bad = torch.where(~finite & (self._first_bad < 0), self._step, self._first_bad)
         due = is_due(trainer, self._step)
-        if due or pl_module.device.type == "cpu":
+        if due or on_cpu:
             self._stop_if_bad(trainer, module)
         if due and self.spike_deviations:
             self._look_for_spikes(trainer, module)

@@ -127,6 +127,8 @@ class GPT2Module(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The injected optimizer; the learning rate belongs to the `WarmupSchedule` callback."""
+        # Looked up once: walking over the modules takes longer than a small model's optimizer.
+        self._trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         try:
             optimizer = self.optimizer(parameter_groups(self))
         except ValueError as error:  # torch's own check of its options
@@ -150,9 +152,9 @@ class GPT2Module(LightningModule):
         if not gradient_clip_val:
             return
         if gradient_clip_algorithm == "value":
-            torch.nn.utils.clip_grad_value_(self.parameters(), gradient_clip_val)
+            torch.nn.utils.clip_grad_value_(self._trained, gradient_clip_val)
         else:
-            torch.nn.utils.clip_grads_with_norm_(self.parameters(), gradient_clip_val, self.grad_norm)
+            torch.nn.utils.clip_grads_with_norm_(self._trained, gradient_clip_val, self.grad_norm)
 
     def forward(
         self, input_ids: Tensor, targets: Tensor, position_ids: Tensor | None = None
@@ -231,7 +233,7 @@ class GPT2Module(LightningModule):
             gradient.mul_(factor)
 
     def _gradients(self) -> list[Tensor]:
-        return [p.grad for p in self.parameters() if p.grad is not None]
+        return [p.grad for p in self._trained if p.grad is not None]
 
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:
         """As Lightning's; then AdaLoRA gives out ranks, while the gradients are still there."""
