@@ -15,11 +15,13 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from gpt2_lightning import metrics
-from gpt2_lightning.callbacks.checkpoints import AtomicCheckpointIO, Checkpoints, RunInterrupted
+from gpt2_lightning.callbacks.checkpoint_io import SafeCheckpointIO
+from gpt2_lightning.callbacks.checkpoints import Checkpoints
 from gpt2_lightning.callbacks.guards import Guards
 from gpt2_lightning.callbacks.histograms import Histograms
 from gpt2_lightning.callbacks.progress import Progress
 from gpt2_lightning.callbacks.samples import SampleGenerator
+from gpt2_lightning.callbacks.stop_signals import RunInterrupted
 from gpt2_lightning.callbacks.throughput import Throughput
 from gpt2_lightning.callbacks.warmup import WarmupSchedule
 from gpt2_lightning.consistency import check
@@ -183,9 +185,7 @@ class GPT2CLI(LightningCLI):
             trainer.callbacks.append(EarlyStopping(metrics.VAL_NLL, patience=int(patience)))
         if trainer.enable_progress_bar is not False:
             trainer.callbacks.append(Progress(self._get(self.config_init, "throughput")))
-        return super().instantiate_trainer(
-            plugins=[*_as_list(trainer.plugins), AtomicCheckpointIO()], **kwargs
-        )
+        return super().instantiate_trainer(plugins=[*_as_list(trainer.plugins), SafeCheckpointIO()], **kwargs)
 
     def after_fit(self) -> None:
         """Export the best model (the last, if none was validated), write the summary, and show it."""
@@ -265,8 +265,8 @@ def main(defaults: Path | None = None) -> int:
     except DivergedError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except RunInterrupted:
-        return 130
+    except RunInterrupted as stopped:
+        return stopped.exit_code
     except KeyboardInterrupt:
         print("\nstopped")
         return 130

@@ -9,22 +9,34 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from gpt2_lightning.callbacks.checkpoints import AtomicCheckpointIO, Checkpoints, RunInterrupted
+from gpt2_lightning.callbacks.checkpoint_io import SafeCheckpointIO
+from gpt2_lightning.callbacks.checkpoints import Checkpoints
+from gpt2_lightning.callbacks.stop_signals import RunInterrupted
 from gpt2_lightning.callbacks.warmup import WarmupSchedule
 from gpt2_lightning.model.optimizers import MuonAdamW
 from tests.conftest import tiny_module
 
 
 class Losses(Callback):
-    """Every micro-batch's loss; sends Ctrl-C during one if told to."""
+    """Every micro-batch's loss; is sent a signal during one, or during a validation, if told to."""
 
-    def __init__(self, interrupt_at: int | None = None) -> None:
+    def __init__(self, interrupt_at: int | None = None, number: int = signal.SIGINT) -> None:
         self.seen: list[float] = []
+        self.validated: list[tuple[int, float]] = []
         self.interrupt_at = interrupt_at
+        self.number = number
+        self.in_validation = -1
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if len(self.seen) == self.interrupt_at:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), self.number)
+
+    def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
+        if batch_idx == 1 and trainer.global_step == self.in_validation:
+            os.kill(os.getpid(), self.number)
+
+    def on_validation_end(self, trainer, pl_module):
+        self.validated.append((trainer.global_step, trainer.callback_metrics["val/nll"].item()))
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         self.seen.append((outputs["nll"] / outputs["num_targets"]).item())
@@ -40,7 +52,7 @@ def test_an_interrupted_run_continues_bit_for_bit(
         module = tiny_module(dropout=0.2, optimizer=MuonAdamW)
         callbacks = [WarmupSchedule(), losses, Checkpoints()]
         settings = {"max_steps": 30, "accumulate_grad_batches": 2, "val_check_interval": 10}
-        train(callbacks, module=module, ckpt_path=ckpt_path, plugins=[AtomicCheckpointIO()], **settings)
+        train(callbacks, module=module, ckpt_path=ckpt_path, plugins=[SafeCheckpointIO()], **settings)
         return list(module.parameters())
 
     whole, first, second = Losses(), Losses(interrupt_at), Losses()
@@ -50,6 +62,28 @@ def test_an_interrupted_run_continues_bit_for_bit(
     resumed = run(second, tmp_path / "checkpoints" / "last.ckpt")
     assert interrupt_at < len(first.seen) < len(whole.seen)
     assert first.seen + second.seen == whole.seen
+    assert first.validated + second.validated == whole.validated
+    assert all(torch.equal(a, b) for a, b in zip(expected, resumed, strict=True))
+
+
+def test_a_run_interrupted_in_a_validation_validates_again_and_is_the_same(
+    train: Callable[..., Trainer], tmp_path: Path
+):
+    def run(losses: Losses, ckpt_path: Path | None = None):
+        module = tiny_module(dropout=0.2)
+        train([losses, Checkpoints()], module=module, ckpt_path=ckpt_path, max_steps=14, val_check_interval=5)
+        return list(module.parameters())
+
+    whole, first, second = Losses(), Losses(number=signal.SIGTERM), Losses()
+    first.in_validation = 10
+    expected = run(whole)
+    with pytest.raises(RunInterrupted) as stop:
+        run(first)
+    assert stop.value.exit_code == 143
+    resumed = run(second, tmp_path / "checkpoints" / "last.ckpt")
+    assert first.seen + second.seen == whole.seen
+    assert first.validated + second.validated == whole.validated
+    assert [step for step, _ in second.validated] == [10, 14]
     assert all(torch.equal(a, b) for a, b in zip(expected, resumed, strict=True))
 
 
@@ -79,7 +113,8 @@ def test_best_is_of_the_lowest_validation_and_never_worsens(train: Callable[...,
     assert torch.load(checkpoints.best, weights_only=True)["global_step"] == 4
     assert torch.load(checkpoints.last, weights_only=True)["global_step"] == 12
     assert checkpoints.best_nll < trainer.callback_metrics["val/nll"]
-    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    names = {path.name.removesuffix(".sha256") for path in (tmp_path / "checkpoints").iterdir()}
+    assert names == {"last.ckpt", "best.ckpt"}
 
 
 def test_last_step_is_validated_and_saved_wherever_the_interval_falls(train: Callable[..., Trainer]):
@@ -138,8 +173,8 @@ def test_a_failed_write_keeps_the_checkpoint_before(tmp_path: Path):
             raise RuntimeError("disk full")
 
     path = tmp_path / "last.ckpt"
-    AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
+    SafeCheckpointIO().save_checkpoint({"step": 1}, path)
     with pytest.raises(RuntimeError, match="disk full"):
-        AtomicCheckpointIO().save_checkpoint({"step": Unpicklable()}, path)
+        SafeCheckpointIO().save_checkpoint({"step": Unpicklable()}, path)
     assert torch.load(path, weights_only=True) == {"step": 1}
-    assert {p.name for p in tmp_path.iterdir()} == {"last.ckpt"}
+    assert {p.name for p in tmp_path.iterdir()} == {"last.ckpt", "last.ckpt.sha256"}

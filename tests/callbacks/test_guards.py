@@ -7,7 +7,8 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from gpt2_lightning.callbacks.checkpoints import AtomicCheckpointIO, Checkpoints
+from gpt2_lightning.callbacks.checkpoint_io import SafeCheckpointIO
+from gpt2_lightning.callbacks.checkpoints import Checkpoints
 from gpt2_lightning.callbacks.guards import Guards, Spikes
 from gpt2_lightning.errors import DivergedError
 from gpt2_lightning.runs.loggers import MetricsCSV
@@ -41,7 +42,7 @@ def test_a_step_that_is_not_finite_stops_the_run_with_its_rows_and_the_checkpoin
             max_steps=6,
             accumulate_grad_batches=accumulate,
             limit_val_batches=0,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[SafeCheckpointIO()],
         )
     assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 2
     lines = [json.loads(line) for line in (tmp_path / "nonfinite" / "step_3.jsonl").read_text().splitlines()]
@@ -66,7 +67,7 @@ def test_no_checkpoint_is_written_after_one_where_steps_are_not_looked_at_one_by
             [Poison(2), OnlyBeforeCheckpoints(), Checkpoints(every_n_steps=3)],
             max_steps=6,
             limit_val_batches=0,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[SafeCheckpointIO()],
         )
     assert not (tmp_path / "checkpoints" / "last.ckpt").exists()
 

@@ -1,61 +1,37 @@
 """The last and the best checkpoint of a run, and stopping without losing anything."""
 
 import math
-import os
-import random
-import signal
+import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
 from gpt2_lightning import metrics
-from gpt2_lightning.metrics import is_due
+from gpt2_lightning.callbacks.checkpoint_io import link, sweep
+from gpt2_lightning.callbacks.random_state import random_state, set_random_state
+from gpt2_lightning.callbacks.stop_signals import StopSignals
 from gpt2_lightning.ranges import NonNegativeInt
 from gpt2_lightning.run_length import total_steps
 
-
-class RunInterrupted(BaseException):
-    """The user stopped the run, and `last.ckpt` is of its last whole optimizer step."""
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place, then renames it: a kill never costs the one before.
-
-    Lightning writes to `$TMPDIR` and moves the file, which across file systems is a copy over the
-    earlier checkpoint.
-    """
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        try:
-            with part.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+_SECONDS_BETWEEN_QUESTIONS = 2.0  # of the ranks to each other, whether one was asked to stop
 
 
 class Checkpoints(Checkpoint):
     """Keeps `checkpoints/last.ckpt` and `checkpoints/best.ckpt` in the run's folder.
 
-    `last` is written after every validation, every `every_n_steps` optimizer steps, on Ctrl-C and at
-    the end; `best` after a validation whose `val/nll` is below every earlier one, so it never
-    worsens. Both are of whole optimizer steps and hold the random state of every rank, so that a
+    `last` is written after every validation, every `every_n_steps` optimizer steps, when the run is asked
+    to stop and at its end; `best` is it after a validation whose `val/nll` is below every earlier one, so
+    it never worsens. Both are of whole optimizer steps and hold the random state of every rank, so that a
     resumed run draws what the uninterrupted one would have drawn.
 
     The last optimizer step is always followed by a validation, wherever `val_check_interval` falls.
-    The first Ctrl-C finishes the optimizer step, and the validation if one is due, saves and ends
-    the run; the second ends it at once.
+    Ctrl-C, SIGTERM and SIGUSR1 finish the optimizer step, save and end the run, a validation that is due
+    left to the run that goes on; a second one ends it at once. Several ranks agree on it every two
+    seconds, and not inside a validation.
 
     Args:
         every_n_steps: optimizer steps between checkpoints besides those after validation; 0 means
@@ -66,11 +42,12 @@ class Checkpoints(Checkpoint):
         self.every_n_steps = every_n_steps
         self.best_nll = math.inf
         self.best_step: int | None = None
-        self._interrupted = False
-        self._stopping = False
         self._saved_step: int | None = None
+        self._validation_due = False  # in the newest checkpoint: its step is still to be validated
         self._random_states: list[dict[str, Any]] = []
-        self._default_handler: Any = None
+        self._signals = StopSignals()
+        self._last_question = self._next_question = 0  # steps at which the ranks ask each other
+        self._asked = 0.0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._folder = Path(trainer.default_root_dir) / "checkpoints"
@@ -87,25 +64,33 @@ class Checkpoints(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._total_steps = total_steps(trainer)
-        self._is_global_zero = trainer.is_global_zero
-        self._default_handler = signal.signal(signal.SIGINT, self._on_interrupt)
+        if trainer.is_global_zero:
+            sweep(self._folder)
+            source = Path(str(trainer.ckpt_path))
+            if self.best_step == trainer.global_step and source.is_file() and source != self.best:
+                link(source, self.best)  # a kill may have come between the two
+        self._signals.install(trainer.is_global_zero)
+        if self._validation_due:
+            self._validate(trainer)
 
-    def _on_interrupt(self, signum: int, frame: Any) -> None:
-        if self._interrupted:
-            raise KeyboardInterrupt
-        self._interrupted = True
-        if self._is_global_zero:  # written past Python's buffers, which a signal may find in use
-            os.write(2, b"\nfinishing this optimizer step; Ctrl-C again stops at once\n")
+    def _validate(self, trainer: Trainer) -> None:
+        """The validation that a run which was stopped has left; Lightning 2.6 would skip it."""
+        self._restore_random_state(trainer)
+        trainer.validating = True
+        trainer.fit_loop.epoch_loop.val_loop.restarting = False  # from its first batch
+        trainer.fit_loop.epoch_loop.val_loop.run()
+        trainer.training = True
+
+    def _restore_random_state(self, trainer: Trainer) -> None:
+        """That of the checkpoint this run was resumed from."""
+        if trainer.global_rank < len(self._random_states):
+            set_random_state(self._random_states[trainer.global_rank])
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if self._stopping:  # saved at the last step's end, or after the validation that followed it
-            raise RunInterrupted
-        if self._random_states:  # of the checkpoint this run was resumed from
-            if trainer.global_rank < len(self._random_states):
-                _set_random_state(self._random_states[trainer.global_rank])
-            self._random_states = []
+        self._restore_random_state(trainer)
+        self._random_states = []
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -114,81 +99,90 @@ class Checkpoints(Checkpoint):
         if not step_ends:
             trainer.should_stop = False  # `max_time` may be over: the step is finished first
             return
-        self._stopping = self._is_stop_wanted(trainer)
-        if self._stopping or (self.every_n_steps and trainer.global_step % self.every_n_steps == 0):
-            self._save_last(trainer)
         if trainer.global_step >= self._total_steps:
             trainer.should_stop = True  # the run is over; said this way, Lightning validates once more
+        stopping = self._is_stop_wanted(trainer)
+        if stopping or (self.every_n_steps and trainer.global_step % self.every_n_steps == 0):
+            epoch_loop, batches = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
+            assert batches is not None
+            self._save_last(trainer, validation_due=epoch_loop._should_check_val_fx(batches))
+        if stopping:
+            raise self._signals.interruption()
 
     def _is_stop_wanted(self, trainer: Trainer) -> bool:
-        """Whether Ctrl-C came, to any rank; several ranks ask each other only when metrics are due."""
-        if trainer.world_size == 1:
-            return self._interrupted
-        if not is_due(trainer, trainer.global_step):
+        """Whether any rank was asked to stop; a run that is at its end goes on to its last validation."""
+        if trainer.global_step >= self._total_steps:
             return False
-        return trainer.strategy.reduce_boolean_decision(self._interrupted, all=False)
+        if trainer.world_size == 1:
+            return self._signals.received is not None
+        step, now = trainer.global_step, time.monotonic()
+        if step < self._next_question:
+            return False
+        seconds_per_step = (now - self._asked) / max(1, step - self._last_question)
+        steps = trainer.strategy.broadcast(max(1, int(_SECONDS_BETWEEN_QUESTIONS / seconds_per_step)))
+        self._last_question, self._next_question, self._asked = step, step + steps, now
+        return trainer.strategy.reduce_boolean_decision(self._signals.received is not None, all=False)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+        if fitting and trainer.world_size == 1 and self._is_stop_wanted(trainer):
+            self._save_last(trainer, validation_due=True)
+            raise self._signals.interruption()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
         nll = trainer.callback_metrics[metrics.VAL_NLL].item()
-        if nll < self.best_nll:
+        is_best = nll < self.best_nll
+        if is_best:
             self.best_nll, self.best_step = nll, trainer.global_step
-            self._save(trainer, self.best)
         self._save_last(trainer)
+        if is_best and trainer.is_global_zero:
+            link(self.last, self.best)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._saved_step != trainer.global_step:
             self._save_last(trainer)
 
-    def _save_last(self, trainer: Trainer) -> None:
-        self._save(trainer, self.last)
-        self._saved_step = trainer.global_step
-
-    @staticmethod
-    def _save(trainer: Trainer, path: Path) -> None:
+    def _save_last(self, trainer: Trainer, validation_due: bool = False) -> None:
+        self._validation_due = validation_due
         for logger in trainer.loggers:
             logger.save()  # a run that goes on from here finds every record up to here
-        trainer.save_checkpoint(path)
+        trainer.save_checkpoint(self.last)
+        self._saved_step = trainer.global_step
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._restore_handler()
+        self._signals.restore()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._restore_handler()
-
-    def _restore_handler(self) -> None:
-        if self._default_handler is not None:
-            signal.signal(signal.SIGINT, self._default_handler)
-            self._default_handler = None
+        self._signals.restore()
 
     def state_dict(self) -> dict[str, Any]:
-        states = [_random_state()]
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            states *= torch.distributed.get_world_size()
-            torch.distributed.all_gather_object(states, states[0])
-        return {"best_nll": self.best_nll, "best_step": self.best_step, "random_states": states}
+        return {
+            "best_nll": self.best_nll,
+            "best_step": self.best_step,
+            "validation_due": self._validation_due,
+            # before the first batch, those of the checkpoint that the run goes on from
+            "random_states": self._random_states or _of_every_rank(random_state()),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_nll, self.best_step = state_dict["best_nll"], state_dict["best_step"]
+        self._validation_due = state_dict["validation_due"]
         self._random_states = state_dict["random_states"]
 
 
-def _random_state() -> dict[str, Any]:
-    """State of every generator that this rank may draw from, in types that `weights_only` loads."""
-    algorithm, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002  (its state is saved, not used)
-    return {
-        "python": random.getstate(),
-        "numpy": [algorithm, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
-    }
-
-
-def _set_random_state(state: dict[str, Any]) -> None:
-    random.setstate(state["python"])
-    algorithm, keys, *rest = state["numpy"]
-    np.random.set_state((algorithm, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
-    torch.set_rng_state(state["torch"])
-    if state["cuda"] is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])
+def _of_every_rank(state: dict[str, Any]) -> list[dict[str, Any]]:
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [state]
+    states = [state] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(states, state)
+    return states

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from gpt2_lightning.callbacks.checkpoint_io import read
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.locations import is_model
 from gpt2_lightning.model.module import GPT2Module
@@ -19,7 +20,7 @@ _CLOSE = 1e-4  # of merged logits to those before, relative to the largest: floa
 
 def load_weights(module: GPT2Module, checkpoint: Path) -> None:
     """Put a checkpoint's weights into a module of the same options, whose model is there."""
-    kept = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    kept = read(checkpoint)
     module.on_load_checkpoint(kept)
     module.load_state_dict(kept["state_dict"], strict=module.strict_loading)
 

@@ -8,7 +8,8 @@ from jsonargparse import Namespace
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 
-from gpt2_lightning.callbacks.checkpoints import Checkpoints, RunInterrupted
+from gpt2_lightning.callbacks.checkpoints import Checkpoints
+from gpt2_lightning.callbacks.stop_signals import RunInterrupted
 from gpt2_lightning.data.datamodule import datamodule_of
 from gpt2_lightning.data.packing import DocumentRows
 from gpt2_lightning.runs import folder as run_folder

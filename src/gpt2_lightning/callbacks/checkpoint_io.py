@@ -1,0 +1,192 @@
+"""Checkpoints on disk: whole or not there, and found out when damaged."""
+
+import errno
+import hashlib
+import os
+import pickle
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from torch import Tensor
+
+from gpt2_lightning.errors import InputError
+
+_PART = ".part"
+_CHECKSUM = ".sha256"
+_MARGIN = 1.02  # of a checkpoint's tensors: what the file has besides them
+_CHUNK = 1 << 20  # bytes
+
+
+class SafeCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place with its SHA-256, then renames it; reads nothing but data.
+
+    Lightning writes to `$TMPDIR` and moves the file, which across file systems is a copy over the earlier
+    checkpoint, and it builds the whole file in memory before.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Put a checkpoint in the place of the one before, which a kill or a full disk leaves whole.
+
+        Raises:
+            InputError: if the file system has no room for it, or cannot be written.
+        """
+        path = Path(path)
+        part = _beside(path, _PART)
+        with _told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _check_room(checkpoint, path.parent)
+            try:
+                with part.open("wb") as file:
+                    hashing = _Hashing(file)
+                    torch.save(checkpoint, hashing)  # pyright: ignore[reportArgumentType]  (it writes only)
+                    file.flush()
+                    os.fsync(file.fileno())
+                # Both digests first: whichever file is there after a kill is one of them.
+                earlier = _digests(path)[:1]
+                _write_digests(path, [hashing.hexdigest(), *earlier])
+                part.replace(path)
+                _sync_folder(path.parent)
+                _write_digests(path, [hashing.hexdigest()])
+            finally:
+                part.unlink(missing_ok=True)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> Any:
+        return read(Path(path))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint, on the CPU.
+
+    Raises:
+        InputError: if it is damaged, or holds anything but numbers and plain types, whose loading could run
+            code.
+    """
+    known = _digests(path)
+    if known and _sha256(path) not in known:
+        raise InputError(f"{path}: is damaged: its SHA-256 is not the one in {_beside(path, _CHECKSUM).name}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Unsupported" in str(error) or "global" in str(error):
+            reason = "holds more than numbers and plain types: it is refused, as loading it could run code"
+            raise InputError(f"{path}: {reason}") from None
+        raise InputError(f"{path}: is damaged, or no checkpoint") from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"{path}: is damaged, or no checkpoint ({reason})") from None
+    if not isinstance(content, dict) or "state_dict" not in content:
+        raise InputError(f"{path}: is no checkpoint of a run")
+    return content
+
+
+def link(path: Path, other: Path) -> None:
+    """Let `other` be the same checkpoint as `path`, without writing it again where the file system can."""
+    part = _beside(other, _PART)
+    with _told(other):
+        try:
+            part.unlink(missing_ok=True)
+            try:
+                os.link(path, part)
+            except OSError:
+                shutil.copyfile(path, part)
+            _write_digests(other, [*_digests(path)[:1], *_digests(other)[:1]])
+            part.replace(other)
+            _sync_folder(other.parent)
+            _write_digests(other, _digests(path)[:1])
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed run was still writing."""
+    for part in folder.glob(f"*{_PART}"):
+        part.unlink(missing_ok=True)
+
+
+class _Hashing:
+    """A file that is hashed as it is written."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        self._hash.update(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Say in one line what keeps a checkpoint from being written."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
+            raise
+        reason = "the disk is full" if cause.errno == errno.ENOSPC else cause.strerror
+        raise InputError(f"{path}: cannot be written: {reason}; the checkpoint before it is whole") from None
+
+
+def _check_room(checkpoint: dict[str, Any], folder: Path) -> None:
+    size = int(_MARGIN * sum(tensor.numel() * tensor.element_size() for tensor in _tensors(checkpoint)))
+    if (free := shutil.disk_usage(folder).free) < size:
+        raise InputError(
+            f"{folder}: has no room for a checkpoint of {size / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free; "
+            "the one before is whole"
+        )
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from _tensors(part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _tensors(part)
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _digests(path: Path) -> list[str]:
+    """What the checkpoint may have as SHA-256, the newest first; nothing is known without its file."""
+    checksum = _beside(path, _CHECKSUM)
+    return checksum.read_text().split() if checksum.is_file() else []
+
+
+def _write_digests(path: Path, digests: list[str]) -> None:
+    checksum = _beside(path, _CHECKSUM)
+    part = _beside(checksum, _PART)
+    with part.open("w") as file:
+        file.write("".join(f"{digest}\n" for digest in digests))
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(checksum)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,65 @@
+"""Being asked to stop, by Ctrl-C or by a scheduler."""
+
+import os
+import signal
+import subprocess
+from typing import Any
+
+_EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
+
+
+class RunInterrupted(BaseException):
+    """The run was asked to stop, and `last.ckpt` is of its last whole optimizer step.
+
+    Attributes:
+        exit_code: of the process: 130 after Ctrl-C, 143 after SIGTERM and SIGUSR1.
+    """
+
+    def __init__(self, exit_code: int = 130) -> None:
+        super().__init__()
+        self.exit_code = exit_code
+
+
+class StopSignals:
+    """Ctrl-C, SIGTERM and SIGUSR1, kept until the optimizer step is over.
+
+    A second one ends the process at once. SLURM announces the end of a job's time by the signal of
+    `#SBATCH --signal=USR1@120`; a job stopped by it is put back into the queue.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._earlier: dict[int, Any] = {}
+        self._is_talking = True
+
+    def install(self, is_talking: bool) -> None:
+        """Take the signals; `is_talking` says that one was taken."""
+        self._is_talking = is_talking
+        self._earlier = {number: signal.signal(number, self._take) for number in _EXIT_CODES}
+
+    def restore(self) -> None:
+        """Give the signals back to whom they were taken from."""
+        for number, handler in self._earlier.items():
+            signal.signal(number, handler)
+        self._earlier = {}
+
+    def interruption(self) -> RunInterrupted:
+        """What to raise, once the run is saved; a SLURM job that was told of its end is queued again."""
+        assert self.received is not None
+        job = os.environ.get("SLURM_JOB_ID")
+        if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
+            job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+        if self.received == signal.SIGUSR1 and job and self._is_talking:
+            subprocess.run(["scontrol", "requeue", job], check=False)
+        return RunInterrupted(_EXIT_CODES[signal.Signals(self.received)])
+
+    def _take(self, number: int, frame: Any) -> None:
+        if self.received is not None:
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        self.received = number
+        if self._is_talking:  # written past Python's buffers, which a signal may find in use
+            again = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+            os.write(2, f"\nfinishing this optimizer step; {again} again stops at once\n".encode())
