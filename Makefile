@@ -27,8 +27,10 @@ help: ## list the targets
 existing = $(or $(wildcard configs/$(1)/$(2).yaml),$(error $(3)=$(2) is unknown; there are: \
   $(sort $(basename $(notdir $(wildcard configs/$(1)/*.yaml))))))
 piece = $(if $($(2)),--$(3) $(call existing,$(1),$($(2)),$(2)))
+comma := ,
+LOGGERS = $(subst $() ,$(comma),$(sort $(subst $(comma), ,$(LOGGER))))
 RUN_OPTIONS = --config $(call existing,experiment,$(EXPERIMENT),EXPERIMENT) $(call piece,model,MODEL,model.architecture) \
-  $(call piece,data,DATA,data.corpus) $(call piece,adapter,ADAPTER,model.adapter) $(call piece,logger,LOGGER,trainer.logger)
+  $(call piece,data,DATA,data.corpus) $(call piece,adapter,ADAPTER,model.adapter) $(if $(LOGGER),--trainer.logger $(call existing,logger,$(LOGGERS),LOGGER))
 given_run = $(if $(RUN),,$(error give the run to continue: make $@ RUN=logs/<experiment>/<run>))$(or \
   $(patsubst %/checkpoints/last.ckpt,%,$(wildcard $(RUN:/=)/checkpoints/last.ckpt)),$(error RUN=$(RUN) \
   is no run with a checkpoint: give logs/<experiment>/<run>))
@@ -78,7 +80,7 @@ check: ## everything CI runs: lint, types and test
 	@$(MAKE) --no-print-directory test
 
 bench: $(ENVIRONMENT) ## run the benchmarks that need no text or base; each prints a table
-	@for name in nll corpora; do $(PY) benchmarks/$$name.py || exit 1; done
+	@for name in nll corpora seeing; do $(PY) benchmarks/$$name.py || exit 1; done
 
 lock: ## write requirements.lock anew from pyproject.toml, with torch at TORCH=
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock

@@ -9,11 +9,11 @@ from tests.conftest import ROOT
 
 SOURCE = ROOT / "src" / "gpt2_lightning"
 LAYERS = [
-    {"errors", "ranges", "metrics", "precision", "locations", "run_length"},
+    {"errors", "ranges", "metrics", "precision", "locations", "run_length", "secret_options"},
     {"data", "model"},
     {"callbacks"},
     {"inference", "runs"},
-    {"cli", "consistency", "option_errors", "quiet", "secret_options", "__main__"},
+    {"cli", "consistency", "option_errors", "out_of_memory", "quiet", "__main__"},
 ]
 LEAVES = [
     "data/packing",

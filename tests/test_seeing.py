@@ -205,8 +205,8 @@ def test_patience_ends_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        (["--trainer.callbacks=LearningRateFinder"], "LearningRateFinder: is not for this project"),
-        (["--trainer.callbacks=BatchSizeFinder"], "BatchSizeFinder: is not for this project"),
+        (["--trainer.callbacks=LearningRateFinder"], "LearningRateFinder: is not supported"),
+        (["--trainer.callbacks=BatchSizeFinder"], "BatchSizeFinder: is not supported"),
         ([f"--data.corpus.source.token={CANARY}"], "--data.corpus.source.token looks like a secret"),
         (["--wandb_api_key", CANARY], "--wandb_api_key looks like a secret"),
         ([f"--notes=hf_{'a' * 34}"], "--notes looks like a secret"),

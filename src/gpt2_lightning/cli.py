@@ -9,16 +9,15 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from gpt2_lightning import metrics
-from gpt2_lightning.callbacks.checkpoint_io import SafeCheckpointIO
+from gpt2_lightning.callbacks.checkpoint_io import SafeCheckpointIO, newest_whole
 from gpt2_lightning.callbacks.checkpoints import Checkpoints
 from gpt2_lightning.callbacks.guards import Guards
 from gpt2_lightning.callbacks.histograms import Histograms
+from gpt2_lightning.callbacks.patience import Patience
 from gpt2_lightning.callbacks.progress import Progress
 from gpt2_lightning.callbacks.samples import SampleGenerator
 from gpt2_lightning.callbacks.stop_signals import RunInterrupted
@@ -31,6 +30,7 @@ from gpt2_lightning.inference.export import export, load_weights
 from gpt2_lightning.locations import LATEST, locate
 from gpt2_lightning.model.module import GPT2Module
 from gpt2_lightning.option_errors import Parser, fail
+from gpt2_lightning.out_of_memory import is_out_of_memory, remedy
 from gpt2_lightning.precision import best_precision
 from gpt2_lightning.quiet import quiet
 from gpt2_lightning.ranges import NonNegativeInt
@@ -123,6 +123,16 @@ class GPT2CLI(LightningCLI):
             default=None,
             help="Name of the folder below `logs` for this run; the last --config's name if not given.",
         )
+        parser.add_argument(
+            "--run", type=str | None, default=None, help="Name of the run's folder; the time if not given."
+        )
+        parser.add_argument(
+            "--auto_resume",
+            type=bool,
+            default=False,
+            help="Go on with the run of that name where it has a checkpoint, so that a scheduler may start "
+            "the same command again; in a SLURM job its number is the name if --run gives none.",
+        )
         parser.add_argument("--logs", type=str, default="logs", help="Folder that holds the runs.")
         parser.add_argument("--tags", type=list[str], default=[], help="Words to find the run by.")
         parser.add_argument("--notes", type=str, default="", help="What the run is for.")
@@ -145,6 +155,17 @@ class GPT2CLI(LightningCLI):
         check(self.config[self.config.subcommand])
         check_config(self.config[self.config.subcommand])
 
+    def _parse_ckpt_path(self) -> None:
+        """Nothing: Lightning would let a checkpoint's hyperparameters name classes to make."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise InputError(remedy(self.config[subcommand])) from None
+
     def before_instantiate_classes(self) -> None:
         config = self.config[str(self.subcommand)]
         trainer = config.trainer
@@ -165,14 +186,22 @@ class GPT2CLI(LightningCLI):
 
     def _run_folder(self, config: Namespace) -> Path:
         """Where this run writes: the folder of the checkpoint it continues, or a new one."""
-        if config.ckpt_path and (folder := run_folder.of_checkpoint(Path(config.ckpt_path))):
-            return folder
-        if rank_zero_only.rank == 0:  # pyright: ignore[reportFunctionMemberAccess]
-            experiment = config.experiment or (
-                Path(str(config.config[-1])).stem if config.config else "default"
-            )
-            os.environ[_RUN_FOLDER] = str(run_folder.create(Path(config.logs), experiment))
-        return Path(os.environ.get(_RUN_FOLDER) or config.logs)  # only rank zero writes there
+        is_first = rank_zero_only.rank == 0  # pyright: ignore[reportFunctionMemberAccess]
+        experiment = config.experiment or (Path(str(config.config[-1])).stem if config.config else "default")
+        logs, run = Path(config.logs), config.run
+        if config.auto_resume and not config.ckpt_path:
+            run = run or _slurm_name()
+            folder = run_folder.place(logs, experiment, run)
+            folder = folder if folder.is_dir() else None  # or it was stopped before it had a checkpoint
+            if folder and any((folder / "checkpoints").glob("*.ckpt")):
+                config.ckpt_path = str(newest_whole(folder / "checkpoints"))
+        else:
+            folder = run_folder.of_checkpoint(Path(config.ckpt_path)) if config.ckpt_path else None
+        if is_first:
+            folder = folder or run_folder.create(logs, experiment, run)
+            self._lock = run_folder.lock(folder)
+            os.environ[_RUN_FOLDER] = str(folder)
+        return folder or Path(os.environ.get(_RUN_FOLDER) or logs)  # only rank zero writes there
 
     def instantiate_classes(self) -> None:
         super().instantiate_classes()
@@ -182,7 +211,7 @@ class GPT2CLI(LightningCLI):
         trainer = self._get(self.config_init, "trainer")
         trainer.callbacks = _as_list(trainer.callbacks)
         if patience := self._get(self.config_init, "patience"):
-            trainer.callbacks.append(EarlyStopping(metrics.VAL_NLL, patience=int(patience)))
+            trainer.callbacks.append(Patience(int(patience)))
         if trainer.enable_progress_bar is not False:
             trainer.callbacks.append(Progress(self._get(self.config_init, "throughput")))
         return super().instantiate_trainer(plugins=[*_as_list(trainer.plugins), SafeCheckpointIO()], **kwargs)
@@ -204,7 +233,7 @@ class GPT2CLI(LightningCLI):
         if time_share(self.trainer) == 1.0 and self.trainer.global_step < total_steps(self.trainer):
             print("the run ends here: --trainer.max_time is over")
         for callback in self.trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
-            if isinstance(callback, EarlyStopping) and callback.wait_count >= callback.patience:
+            if isinstance(callback, Patience) and callback.is_over:
                 print(f"the run ends here: no lower val/nll in --patience {callback.patience} validations")
         print(f"\n{folder}\n{table(summary)}\n")
         prompts = [
@@ -213,6 +242,14 @@ class GPT2CLI(LightningCLI):
         print(f"Next:  make sample RUN={folder}" + (f' PROMPT="{prompts[0]}"' if prompts else ""))
         if any(isinstance(logger, TensorBoardLogger) for logger in self.trainer.loggers):
             print("       make tensorboard")
+
+
+def _slurm_name() -> str:
+    """The same for every start of a job, also after it was put back into the queue."""
+    job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
+    if not job:
+        raise InputError("--auto_resume true: name the run with --run, by which it is found again")
+    return "-".join(["slurm", job, *filter(None, [os.environ.get("SLURM_ARRAY_TASK_ID")])])
 
 
 def _pin_latest(config: Namespace) -> None:

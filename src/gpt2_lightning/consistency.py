@@ -25,6 +25,11 @@ def check(config: Namespace) -> None:
     _check_activation(config.model.architecture.activation_function)
     _check_length(config)
     _check_callbacks(config.trainer.callbacks)
+    if config.get("patience") and config.trainer.limit_val_batches == 0:
+        raise InputError(
+            f"--patience {config.patience}: never ends a run without validations, "
+            "--trainer.limit_val_batches 0"
+        )
     if config.ckpt_path and not Path(config.ckpt_path).is_file():
         raise InputError(
             f"--ckpt_path {str(config.ckpt_path)!r}: no such file; runs keep theirs in checkpoints/"
@@ -42,6 +47,7 @@ def _check_activation(name: str | None) -> None:
 
 
 _REFUSED_CALLBACKS = {
+    "BackboneFinetuning": "what trains is fixed at the start, by --model.trainable",
     "LearningRateFinder": "the schedule of --warmup sets the learning rate at every step; compare rates by "
     "short runs with different --model.optimizer.lr",
     "BatchSizeFinder": "the rows of an optimizer step decide the order of the data; try "
@@ -56,7 +62,7 @@ def _check_callbacks(callbacks: Any) -> None:
             2
         ]
         if reason := _REFUSED_CALLBACKS.get(name):
-            raise InputError(f"--trainer.callbacks {name}: is not for this project: {reason}")
+            raise InputError(f"--trainer.callbacks {name}: is not supported: {reason}")
 
 
 def _check_length(config: Namespace) -> None:
@@ -89,6 +95,12 @@ def _check_accumulation(trainer: Namespace) -> None:
             f"--trainer.val_check_interval {interval} (micro-batches) is no multiple of "
             f"--trainer.accumulate_grad_batches {accumulate}: it would fall inside a step; "
             f"take {(interval // accumulate + 1) * accumulate}"
+        )
+    limit = trainer.limit_train_batches
+    if isinstance(limit, int) and limit % accumulate:
+        raise InputError(
+            f"--trainer.limit_train_batches {limit} is no multiple of --trainer.accumulate_grad_batches "
+            f"{accumulate}: an epoch would end inside a step"
         )
     if isinstance(interval, float) and interval != 1.0 and trainer.check_val_every_n_epoch is None:
         raise InputError(

@@ -11,4 +11,4 @@ class InputError(ValueError):
 
 
 class DivergedError(RuntimeError):
-    """Training went where no numbers are: the command prints the message alone and exits with code 1."""
+    """Training diverged: the command prints the message alone and exits with code 1."""

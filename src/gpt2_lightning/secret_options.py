@@ -9,13 +9,19 @@ from jsonargparse import Namespace
 from gpt2_lightning.errors import InputError
 
 _NAME = re.compile(
-    r"(?:.*_)?(?:api_?key|access_?key|(?:auth|access|hub|hf)_?token|token|secret|password|passwd)",
+    r"(?!(?:bos|eos|pad|unk|sep|cls|mask)_)(?:.*[_-])?(?:api[_-]?key|(?:access|secret|private)[_-]?key|token|secret"
+    r"|password|passwd|passphrase|credentials?)",
     re.IGNORECASE,
 )
 _VALUE = re.compile(
-    r"\bhf_\w{30,}|\bwandb_v\d_\w{30,}|\bgh[oprsu]_\w{30,}|\bgithub_pat_\w{30,}|\bsk-[\w-]{30,}|\bAKIA[0-9A-Z]{16}\b"
-    r"|\w+://[^/\s:@]+:[^/\s@]+@"
+    r"\bhf_\w{30,}|\bwandb_v\d_\w{30,}|\bgh[oprsu]_\w{30,}|\bgithub_pat_\w{30,}|\bsk-[\w-]{30,}"
+    r"|\bAKIA[0-9A-Z]{16}\b|\w+://[^/\s:@]+:[^/\s@]+@"
 )
+
+
+def masked(text: str) -> str:
+    """A text with stars in the place of what looks like a secret."""
+    return _VALUE.sub("***", text)
 
 
 def check_arguments(arguments: Iterable[str]) -> None:

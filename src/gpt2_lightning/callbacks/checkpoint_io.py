@@ -84,6 +84,28 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
+def newest_whole(folder: Path) -> Path:
+    """The newest checkpoint of a run's that is not damaged; says so where it is not the last.
+
+    Raises:
+        InputError: if there is none.
+    """
+    damage = []
+    for name in ("last.ckpt", "best.ckpt"):
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            read(path)
+        except InputError as error:
+            damage.append(str(error))
+            continue
+        for message in damage:
+            print(f"{message}: goes on from {name}", flush=True)
+        return path
+    raise InputError("; ".join(damage) or f"{folder}: holds no checkpoint")
+
+
 def link(path: Path, other: Path) -> None:
     """Let `other` be the same checkpoint as `path`, without writing it again where the file system can."""
     part = _beside(other, _PART)

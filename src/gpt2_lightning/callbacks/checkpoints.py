@@ -165,6 +165,22 @@ class Checkpoints(Checkpoint):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._signals.restore()
 
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Count in this run's micro-batches, where the same steps are made of more or fewer of them."""
+        data = checkpoint.get("TextDataModule")
+        if data is None or data["batches_per_step"] == trainer.accumulate_grad_batches:
+            return
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        for counts in (progress["total"], progress["current"]):
+            missing = counts["processed"] - counts["completed"]
+            steps = {
+                name: counts[name] // data["batches_per_step"] for name in ("ready", "started", "processed")
+            }
+            counts |= {name: number * trainer.accumulate_grad_batches for name, number in steps.items()}
+            counts["completed"] = counts["processed"] - missing
+
     def state_dict(self) -> dict[str, Any]:
         return {
             "best_nll": self.best_nll,

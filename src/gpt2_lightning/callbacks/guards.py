@@ -18,6 +18,7 @@ from gpt2_lightning.metrics import is_due, record
 from gpt2_lightning.ranges import NonNegativeFloat, NonNegativeInt
 
 _WINDOW = 128  # recorded values that tell what is usual
+_LEAST_SCALE = 2.0**-10  # of the loss in fp16; it starts at 2^16 and is halved at each overflow
 _FEWEST = 16  # before so many there is nothing usual yet
 
 
@@ -53,7 +54,7 @@ class Guards(Callback):
     A step whose NLL or gradient norm is NaN or infinite ends the run with exit code 1. No checkpoint is
     written after it, and the rows that it was computed from lie in `nonfinite/step_<n>.jsonl` of the run's
     folder. On a CPU every step is looked at, on a GPU those that are recorded and every one before a
-    checkpoint, so that nobody waits for the device in between. In fp16 infinite gradients are the loss
+    checkpoint, so that no other step waits for the device. In fp16 infinite gradients are the loss
     scaler's affair, which leaves such steps out.
 
     At recorded steps a `train/nll` or `train/grad_norm` far above its last 128 recorded values is printed
@@ -74,6 +75,7 @@ class Guards(Callback):
         self.spike_deviations = spike_deviations
         self._skipped = 0
         self._step = 0
+        self._has_scaler = False
         self._first_bad: Tensor | None = None  # number of the first such step, on the device; -1 for none
         self._spikes = {metrics.EVENT_NLL_SPIKE: Spikes(), metrics.EVENT_GRAD_NORM_SPIKE: Spikes()}
 
@@ -83,7 +85,7 @@ class Guards(Callback):
         self._has_scaler = getattr(trainer.precision_plugin, "scaler", None) is not None
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
-        if self._skipped >= self.skip_nonfinite_steps or trainer.global_step < self._step:
+        if self._skipped >= self.skip_nonfinite_steps:
             return
         gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
@@ -115,18 +117,28 @@ class Guards(Callback):
         due = is_due(trainer, self._step)
         if due or on_cpu:
             self._stop_if_bad(trainer, module)
+        if due:
+            self._check_scale(trainer)
         if due and self.spike_deviations:
             self._look_for_spikes(trainer, module)
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._first_bad is not None:
-            self._stop_if_bad(trainer, cast(_HasStepTensors, pl_module))
+    def _check_scale(self, trainer: Trainer) -> None:
+        """In fp16, stop where every gradient overflows however small the loss is made."""
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        if scaler is not None and (scale := scaler.get_scale()) < _LEAST_SCALE:
+            raise DivergedError(
+                f"optimizer step {self._step}: the gradients overflow in fp16 even with the loss scaled by "
+                f"{scale:g}: the run is stopped. Try a lower learning rate, or --trainer.precision bf16-mixed"
+            )
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         if self._first_bad is not None:
             self._stop_if_bad(trainer, cast(_HasStepTensors, pl_module))
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.on_save_checkpoint(trainer, pl_module, {})
 
     def _stop_if_bad(self, trainer: Trainer, module: _HasStepTensors) -> None:
         assert self._first_bad is not None
@@ -137,10 +149,11 @@ class Guards(Callback):
         numbers = ""
         if step == trainer.global_step:
             numbers = f" (nll {module.step_nll.item():g}, gradient norm {module.grad_norm.item():g})"
+        more = self.skip_nonfinite_steps + 10
         raise DivergedError(
-            f"optimizer step {step} is not finite{numbers}: the run is stopped, its checkpoints are of "
-            f"earlier steps. The rows of that step are in {place}. Try a lower learning rate or a longer "
-            "warm-up, or leave such steps out: --guards.skip_nonfinite_steps 10"
+            f"optimizer step {step} is not finite{numbers}: the run is stopped, and no checkpoint is written "
+            f"any more. The rows of that step are in {place}. Try a lower learning rate or a longer "
+            f"warm-up, or leave such steps out: --guards.skip_nonfinite_steps {more}"
         )
 
     def _write_rows(self, trainer: Trainer, step: int) -> Path:
@@ -160,7 +173,7 @@ class Guards(Callback):
         }
         for event, value in values.items():
             deviations = self._spikes[event].deviations(value)
-            if deviations > self.spike_deviations:
+            if math.isfinite(value) and deviations > self.spike_deviations:
                 name = event.removeprefix("events/").removesuffix("_spike")
                 self._tell(
                     trainer,

@@ -49,7 +49,7 @@ class Histograms(Callback):
         trained = {name: p for name, p in pl_module.named_parameters() if p.grad is not None}
         self._before = {name: _spaced(parameter).clone() for name, parameter in trained.items()}
         if can_show_media(trainer):
-            for part, parameters in _grouped(trained, part_of).items():
+            for part, parameters in _by_part(trained).items():
                 gradients = [p.grad for p in parameters.values() if p.grad is not None]
                 for kind, tensors in (("gradients", gradients), ("weights", list(parameters.values()))):
                     if histogram := Histogram.of(tensors):
@@ -90,11 +90,11 @@ def block_of(name: str) -> str:
     return ".".join(part_of(name).split(".")[:2])
 
 
-def _grouped(parameters: dict[str, nn.Parameter], key: Any) -> dict[str, dict[str, nn.Parameter]]:
-    groups: dict[str, dict[str, nn.Parameter]] = defaultdict(dict)
+def _by_part(parameters: dict[str, nn.Parameter]) -> dict[str, dict[str, nn.Parameter]]:
+    parts: dict[str, dict[str, nn.Parameter]] = defaultdict(dict)
     for name, parameter in parameters.items():
-        groups[key(name)][name] = parameter
-    return groups
+        parts[part_of(name)][name] = parameter
+    return parts
 
 
 def _spaced(parameter: Tensor) -> Tensor:

@@ -12,8 +12,10 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
 
 _BINS = 64
+_EXACT = 1 << 23  # values whose counts float32, in which histc counts, holds exactly
 _SPACE = "\N{NO-BREAK SPACE}"
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~&])")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|])")
+_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "~": "&#126;"})
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,10 @@ class Histogram:
             return cls.of([values[values.isfinite()]])
         if low == high:
             low, high = low - 0.5, high + 0.5
-        counts = torch.histc(values, _BINS, low, high)
+        if torch.are_deterministic_algorithms_enabled():
+            values = values.cpu()  # histc has no such one on CUDA
+        counts = sum(torch.histc(some, _BINS, low, high).double() for some in values.split(_EXACT))
+        assert isinstance(counts, Tensor)
         return cls(
             counts.cpu().numpy(),
             np.linspace(low, high, _BINS + 1),
@@ -108,7 +113,7 @@ def _as_markdown(text: str, mark: str = "") -> str:
     for line in text.split("\n"):
         content = line.strip()
         before, after = line[: len(line) - len(line.lstrip())], line[len(line.rstrip()) :] if content else ""
-        escaped = re.sub(" (?= )", _SPACE, _MARKDOWN.sub(r"\\\1", content))
+        escaped = re.sub(" (?= )", _SPACE, _MARKDOWN.sub(r"\\\1", content).translate(_HTML))
         marked = f"{mark}{escaped}{mark}" if content else ""
         lines.append(_SPACE * len(before) + marked + _SPACE * len(after))
     return "  \n".join(lines)

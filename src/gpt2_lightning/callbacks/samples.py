@@ -68,7 +68,11 @@ class SampleGenerator(Callback):
         step = trainer.global_step
         if self.every_n_steps and step % self.every_n_steps == 0 and step != self._last_step and step > 0:
             self._last_step = step
-            if trainer.is_global_zero and self.prompts:
+            numbers = cast(Any, pl_module)
+            is_finite = (
+                numbers.step_nll + numbers.grad_norm
+            ).isfinite()  # or sampling breaks a GPU's context
+            if trainer.is_global_zero and self.prompts and is_finite:
                 self._write(trainer, self._samples(trainer, pl_module))
 
     def _samples(self, trainer: Trainer, pl_module: LightningModule) -> list[dict[str, Any]]:

@@ -45,13 +45,13 @@ class StopSignals:
 
     def interruption(self) -> RunInterrupted:
         """What to raise, once the run is saved; a SLURM job that was told of its end is queued again."""
-        assert self.received is not None
+        number = signal.Signals(self.received or signal.SIGTERM)  # which another rank has got
         job = os.environ.get("SLURM_JOB_ID")
         if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
             job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-        if self.received == signal.SIGUSR1 and job and self._is_talking:
+        if number == signal.SIGUSR1 and job and self._is_talking:
             subprocess.run(["scontrol", "requeue", job], check=False)
-        return RunInterrupted(_EXIT_CODES[signal.Signals(self.received)])
+        return RunInterrupted(_EXIT_CODES[number])
 
     def _take(self, number: int, frame: Any) -> None:
         if self.received is not None:

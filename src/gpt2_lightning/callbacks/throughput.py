@@ -14,6 +14,9 @@ from gpt2_lightning.metrics import is_due, record
 from gpt2_lightning.model.architecture import flops_per_token
 from gpt2_lightning.run_length import expected_steps, time_share
 
+_PEAK_16_BIT = {"h200": 989e12, "b200": 2250e12, "l40s": 362e12, "l40": 181e12}
+"""Of GPUs that Lightning 2.6's table lacks or takes for another: dense, of NVIDIA's data sheets."""
+
 
 class _Counts(NamedTuple):
     """Since the run's start."""
@@ -26,15 +29,16 @@ class _Counts(NamedTuple):
 class Throughput(Callback):
     """Tokens per second, share of the device's peak, memory, and time left.
 
-    The time that counts is that of the training batches: validation, samples, checkpoints and
-    waiting for data are left out; the tokens are the positions that the model computes, filled-up
-    ones of padded rows included. Records every `trainer.log_every_n_steps` optimizer steps, over
-    the steps since the last record and all ranks,
+    The time that counts is that of the training batches: validation, samples and checkpoints are left
+    out, and waiting for data on a CPU; a GPU computes meanwhile. The tokens are the positions that the
+    model computes, filled-up ones of padded rows included. Records every `trainer.log_every_n_steps`
+    optimizer steps, over the steps since the last record and all ranks,
 
     - `train/tokens_per_second`, and `train/mean_tokens_per_second` over the whole run;
     - `train/mfu`, model FLOPs utilisation: against the peak of the GPU's type, or against a matrix
       product measured at the start on a CPU;
-    - `train/data_wait_share`: of the time of batches and waiting, what the first rank waited for data;
+    - `train/data_wait_share`: of the time of batches and waiting, what the first rank's process waited for
+      data, its GPU perhaps not idle;
     - `train/peak_memory_bytes`, of the first rank's GPU, or of the process on a CPU.
 
     A GPU is waited for only then, never at every step.
@@ -72,12 +76,16 @@ class Throughput(Callback):
 
     def peak_memory_bytes(self) -> int:
         """Most memory in use so far: of the GPU, or of this process on a CPU."""
-        is_cuda = self._device is not None and self._device.type == "cuda"
-        return torch.cuda.max_memory_allocated(self._device) if is_cuda else _peak_resident_bytes()
+        return torch.cuda.max_memory_allocated(self._device) if self._is_cuda else _peak_resident_bytes()
+
+    @property
+    def _is_cuda(self) -> bool:
+        return self._device is not None and self._device.type == "cuda"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._first_step = self._last_step = trainer.global_step
-        self._started = time.perf_counter()
+        self._started, self._has_stepped = time.perf_counter(), False
+        self._waited = datamodule_of(trainer).wait_seconds
         self._device = pl_module.device
         self._window = _Counts(self.tokens, self.seconds, datamodule_of(trainer).wait_seconds)
         model, block_size = cast(GPT2LMHeadModel, pl_module.model), datamodule_of(trainer).block_size
@@ -93,13 +101,17 @@ class Throughput(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = trainer.global_step
-        if step <= self._first_step + 1:
-            self._started = time.perf_counter()
+        if step == self._first_step + 1 and not self._has_stepped:
+            self._started, self._has_stepped = time.perf_counter(), True
         due = is_due(trainer, step) and step != self._last_step
         if due and pl_module.device.type == "cuda":
             torch.cuda.synchronize(pl_module.device)
         self.tokens += batch["input_ids"].numel() * trainer.world_size
         self.seconds += time.perf_counter() - self._batch_started
+        waited = datamodule_of(trainer).wait_seconds
+        if pl_module.device.type == "cuda":  # which goes on computing meanwhile
+            self.seconds += waited - self._waited
+        self._waited = waited
         if due:
             self._last_step = step
             self._record(trainer)
@@ -112,7 +124,7 @@ class Throughput(Callback):
         values = {
             metrics.TRAIN_TOKENS_PER_SECOND: rate,
             metrics.TRAIN_MEAN_TOKENS_PER_SECOND: self.tokens / self.seconds,
-            metrics.TRAIN_DATA_WAIT_SHARE: waited / (seconds + waited),
+            metrics.TRAIN_DATA_WAIT_SHARE: waited / (seconds if self._is_cuda else seconds + waited),
             metrics.TRAIN_PEAK_MEMORY_BYTES: float(self.peak_memory_bytes()),
         }
         if self._peak_flops:
@@ -130,6 +142,10 @@ def _peak_flops(device: torch.device, precision: str) -> float | None:
     """Floating-point operations per second that the device can do at this precision, if known."""
     dtype = torch.bfloat16 if "bf16" in precision else torch.float16 if "16" in precision else torch.float32
     if device.type == "cuda":
+        name = torch.cuda.get_device_name(device).lower()
+        for known, flops in _PEAK_16_BIT.items():
+            if known in name:
+                return flops if dtype != torch.float32 else None
         return get_available_flops(device, dtype)
     if device.type == "cpu":
         return _measured_flops(dtype)

@@ -21,7 +21,6 @@ _DECIDE_THE_ORDER = {
     "--seed_everything": "seed",
     "--data.rows": "rows",
     "--data.block_size": "block_size",
-    "--trainer.accumulate_grad_batches": "batches_per_step",
     "--data.micro_batch_size, times devices and accumulation": "rows_per_step",
 }
 

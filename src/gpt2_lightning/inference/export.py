@@ -79,7 +79,6 @@ def _save_adapter(model: Any, base_sha256: str, folder: Path) -> None:
     if pattern:
         config.rank_pattern = pattern
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's form of a model card, not filled in
-    (folder / "README.md").unlink(missing_ok=True)  # PEFT's form of a model card, not filled in
     (folder / BASE_FILE).write_text(json.dumps({"sha256": base_sha256}) + "\n")
 
 

@@ -67,10 +67,11 @@ def allocate(model: Any, step: int, may_overflow: bool) -> None:
         may_overflow: whether gradients may be infinite (fp16), whose step was left out: they tell
             nothing of importance.
     """
-    if may_overflow:
-        gradients = [p.grad for p in model.parameters() if p.grad is not None]
-        if not torch.stack([gradient.isfinite().all() for gradient in gradients]).all():
-            return
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    if not gradients:  # a step that was left out
+        return
+    if may_overflow and not torch.stack([gradient.isfinite().all() for gradient in gradients]).all():
+        return
     model.base_model.update_and_allocate(step)
 
 

@@ -245,8 +245,9 @@ class GPT2Module(LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Computes the norm for clipping; records `train/grad_norm` where it is due, unscaled."""
         step = self.trainer.global_step + 1
-        self.grad_norm = torch.nn.utils.get_total_norm(self._gradients())
-        if is_due(self.trainer, step):
+        gradients = self._gradients()  # none in a step that is left out
+        self.grad_norm = torch.nn.utils.get_total_norm(gradients)
+        if gradients and is_due(self.trainer, step):
             record(self.trainer, {metrics.TRAIN_GRAD_NORM: self.grad_norm.item()}, step)
 
     def on_validation_epoch_start(self) -> None:

@@ -15,23 +15,48 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.secret_options import masked
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
-def create(logs: Path, experiment: str) -> Path:
-    """A new, empty run folder, named by the time; two runs of one second get different ones.
+def place(logs: Path, experiment: str, run: str) -> Path:
+    """Where the run of a name has its folder.
 
     Raises:
-        InputError: if `experiment` is no plain name, or the folder cannot be written.
+        InputError: if `experiment` or `run` is no plain name.
     """
-    if not _NAME.fullmatch(experiment):
-        raise InputError(
-            f"--experiment {experiment!r}: use letters, digits, '.', '_' and '-', at most 100, the first "
-            "a letter or digit"
-        )
+    for option, name in (("--experiment", experiment), ("--run", run)):
+        if not _NAME.fullmatch(name):
+            raise InputError(
+                f"{option} {name!r}: use letters, digits, '.', '_' and '-', at most 100, the first a letter "
+                "or digit"
+            )
+    return logs / experiment / run
+
+
+def create(logs: Path, experiment: str, run: str | None = None) -> Path:
+    """A new, empty run folder, named by the time if by nothing else; two of one second get different ones.
+
+    Raises:
+        InputError: if a name is no plain one, the run exists, or the folder cannot be written.
+    """
+    if run is not None:
+        folder = place(logs, experiment, run)
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            raise InputError(
+                f"--run {run!r}: {folder} exists; continue it with make resume RUN={folder}, or say "
+                "--auto_resume true"
+            ) from None
+        except OSError as error:
+            raise InputError(f"--logs {str(logs)!r}: cannot be written ({error.strerror})") from None
+        return folder
+    place(logs, experiment, "run")
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     try:
         (logs / experiment).mkdir(parents=True, exist_ok=True)
@@ -53,6 +78,20 @@ def of_checkpoint(checkpoint: Path) -> Path | None:
     return folder if (folder / "config.yaml").is_file() else None
 
 
+def lock(folder: Path) -> FileLock:
+    """Keep every other process from training this run; the lock of a process that is gone is free.
+
+    Raises:
+        InputError: if another process has it.
+    """
+    held = FileLock(folder / "run.lock")
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"{folder}: another process is training this run") from None
+    return held
+
+
 def remove_unused(folder: Path) -> None:
     """Remove the folder of a run that never began to train."""
     if folder.is_dir() and not (folder / "summary.json").exists():
@@ -68,7 +107,7 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "packages": dict(sorted((d.name, d.version) for d in distributions() if d.name)),
         "git_commit": git("rev-parse", "HEAD"),
-        "git_diff": git("diff", "HEAD"),
+        "git_diff": masked(git("diff", "HEAD") or "") or None,
         "cpu_count": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],

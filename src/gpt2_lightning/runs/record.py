@@ -16,7 +16,7 @@ from gpt2_lightning.runs import folder as run_folder
 from gpt2_lightning.runs.loggers import Description, RunLogger
 from gpt2_lightning.runs.summary import find, summarize
 
-_NO_SETTINGS = {"config", "experiment", "logs", "ckpt_path", "weights_only", "tags", "notes"}
+_SETTINGS = ("seed_everything", "trainer", "model", "data", "warmup")
 _NO_TRAINER_SETTINGS = {"logger", "default_root_dir", "callbacks", "plugins", "profiler"}
 
 
@@ -45,11 +45,11 @@ class RunRecord(SaveConfigCallback):
         run_folder.write_json(folder / "environment.json", run_folder.environment())
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._started = time.perf_counter()
         description = Description(_settings(self.config), tuple(self.config.tags), self.config.notes)
         for logger in trainer.loggers:
             if isinstance(logger, RunLogger):
                 logger.begin(trainer.global_step, description)
+        self._started = time.perf_counter()
         if trainer.is_global_zero:
             self.save_config(trainer, pl_module, "fit")
             summary = self.write_summary(trainer, "running")
@@ -109,7 +109,7 @@ class RunRecord(SaveConfigCallback):
 
 def _settings(config: Any) -> dict[str, Any]:
     """What of a resolved configuration makes a run differ from another, as plain JSON types."""
-    settings = {name: value for name, value in _plain(config).items() if name not in _NO_SETTINGS}
+    settings = {name: value for name, value in _plain(config).items() if name in _SETTINGS}
     trainer = settings["trainer"].items()
     settings["trainer"] = {name: value for name, value in trainer if name not in _NO_TRAINER_SETTINGS}
     return settings

@@ -44,7 +44,11 @@ class MetricsCSV(Logger):
     @rank_zero_only
     def begin(self, step: int, description: Description) -> None:
         if self._path.exists():
-            self._rewrite([], step)
+            with self._path.open(newline="") as file:
+                newest = [row for row in csv.DictReader(file) if int(row["step"]) == step]
+            self._rewrite([], step - 1)
+            for row in newest:  # more may come to it, of a validation that is still due
+                self.log_metrics({name: value for name, value in row.items() if value}, step)  # pyright: ignore
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:

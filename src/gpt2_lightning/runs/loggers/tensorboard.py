@@ -1,7 +1,9 @@
 """TensorBoard's event files."""
 
+from pathlib import Path
 from typing import Any
 
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -34,7 +36,7 @@ class TensorBoard(TensorBoardLogger):
     """TensorBoard's event files, in the run's folder, with its Custom Scalars and HParams tabs filled.
 
     A resumed run goes on in a new file of the same folder; what an earlier try wrote past the step that
-    it goes on from is void.
+    it goes on from is taken out of the earlier files.
 
     Args:
         save_dir: the run's folder, set by the command line.
@@ -44,6 +46,7 @@ class TensorBoard(TensorBoardLogger):
         super().__init__(save_dir, name="", version="", default_hp_metric=False)
 
     @property
+    @rank_zero_experiment
     def experiment(self) -> Any:
         """The `SummaryWriter` of torch; its file is made when something is written."""
         if self._experiment is not None:
@@ -54,14 +57,15 @@ class TensorBoard(TensorBoardLogger):
     def begin(self, step: int, description: Description) -> None:
         from torch.utils.tensorboard.summary import hparams
 
-        self._kwargs["purge_step"] = step + 1 if step else None
+        for path in Path(self.save_dir or ".").glob("events.out.tfevents.*"):
+            _keep_until(path, step)
         # The session alone: TensorBoard then finds the columns of all runs by itself, where one run's
         # list of columns would count for every other.
         settings = description.flat() | {"tags": ", ".join(description.tags)}
         _, session, _ = hparams(settings, {})
         self.experiment._get_file_writer().add_summary(session)
         self.experiment.add_custom_scalars(_LAYOUT)
-        if description.notes:
+        if description.notes and step == 0:
             self.experiment.add_text("notes", description.notes)
 
     @rank_zero_only
@@ -69,3 +73,24 @@ class TensorBoard(TensorBoardLogger):
         """Write out what was recorded; the hyperparameters are there since `begin`."""
         if self._experiment is not None:
             self._experiment.flush()
+
+
+def _keep_until(path: Path, step: int) -> None:
+    """Take out of an event file what is past a step; of a run that begins again, all of it.
+
+    TensorBoard's own mark of a restart is not heeded by all of its readers.
+    """
+    if step == 0:
+        path.unlink()
+        return
+    from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+    from tensorboard.compat.proto import event_pb2
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    part = path.with_name("kept.part")
+    with part.open("wb") as file:
+        writer = RecordWriter(file)
+        for record in RawEventFileLoader(str(path)).Load():
+            if event_pb2.Event.FromString(record).step <= step:  # pyright: ignore[reportAttributeAccessIssue]
+                writer.write(record)
+    part.replace(path)

@@ -1,25 +1,24 @@
 """Weights & Biases: offline without an account, online with a key, and never in the way of training."""
 
-import json
 import netrc
 import os
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.runs.loggers.description import Description, WhenUsed
+from gpt2_lightning.runs.loggers.journal import Journal
 
 _SECONDS_TO_REACH = 8  # the server, at the start; then the run goes on offline
 _SECONDS_TO_FINISH = 60  # uploading what is left, at the end
-_FAULTS = (OSError, RuntimeError, TimeoutError)  # of a W&B process that is gone
 
 
 class WeightsAndBiases(WandbLogger):
@@ -27,13 +26,14 @@ class WeightsAndBiases(WandbLogger):
 
     Without a key (`WANDB_API_KEY`, or `wandb login`) it is written offline, and the line that uploads
     it is printed at the end. With one it is online, unless the server cannot be reached at the start;
-    `WANDB_MODE` decides otherwise. If it dies, training goes on without it.
+    `WANDB_MODE` overrides this. If W&B dies, whatever it raises, training goes on without it.
 
     A resumed run continues the same W&B run. Offline, its new file holds the earlier rows too, as the
-    upload of a second file takes the place of the first.
+    upload of a second file takes the place of the first. Online, W&B keeps the rows that it has: those of
+    a killed try past the checkpoint stay, and the run's own for these steps are left out.
 
     Args:
-        project: name of the W&B project.
+        project: name of the W&B project; `WANDB_PROJECT` is not looked at.
         name: of the run; that of its folder if not given.
         entity: W&B user or team; the account's own if not given.
         group: name under which W&B shows runs together; the experiment's if not given.
@@ -60,9 +60,10 @@ class WeightsAndBiases(WandbLogger):
         self._wandb_init.pop("anonymous", None)  # which wandb 0.31 warns of, whatever it says
         self._folder = folder
         self._is_lost = False
-        self._journal = _Journal(folder / "wandb" / "logged.jsonl")
+        self._journal = Journal(folder / "wandb" / "logged.jsonl")
 
     @property
+    @rank_zero_experiment
     def experiment(self) -> Any:
         """W&B's run, which begins when something is recorded."""
         if self._experiment is not None:
@@ -76,10 +77,13 @@ class WeightsAndBiases(WandbLogger):
             "tags": list(description.tags),
             "notes": description.notes or None,
         }
-        run = self._begin()
-        if step and self._mode == "offline":
-            for number, values in self._journal.take_back(step):
-                run.log(values, step=number)
+        run, rows = self._begin(), self._journal.take_back(step)
+        try:
+            for number, values in rows:
+                if number >= run.step:  # of an online run, what the server does not have
+                    run.log(values, step=number)
+        except Exception as error:
+            self._lose(error)
 
     def _begin(self) -> Any:
         """W&B's run, online or offline; the one that this folder began, if it did.
@@ -88,13 +92,15 @@ class WeightsAndBiases(WandbLogger):
             InputError: if the server refuses the key.
         """
         import wandb
-        from wandb.errors import CommError
+        from wandb.errors import AuthenticationError, CommError
 
         if self._experiment is not None:
             return self._experiment
         options = self._wandb_init | {"id": self._run_id()}
         try:
             self._experiment = self._open(options)
+        except AuthenticationError as error:
+            raise InputError(f"WANDB_API_KEY: the server refuses it: {error}") from None
         except CommError as error:
             if self._mode == "offline":
                 raise
@@ -131,10 +137,9 @@ class WeightsAndBiases(WandbLogger):
             return
         try:
             self._begin().log(dict(metrics), step=step)
-        except _FAULTS as error:
+        except Exception as error:
             self._lose(error)
-            return
-        if self._mode == "offline":
+        else:
             self._journal.add(step, metrics)
 
     @rank_zero_only
@@ -146,7 +151,7 @@ class WeightsAndBiases(WandbLogger):
         import wandb
 
         self._is_lost = True
-        with suppress(*_FAULTS):
+        with suppress(Exception):
             wandb.teardown()  # or its process is missed again when this one ends
         print(f"W&B has died ({type(error).__name__}: {error}): training goes on without it", flush=True)
 
@@ -158,7 +163,7 @@ class WeightsAndBiases(WandbLogger):
         place = Path(self._experiment.settings.sync_dir)
         try:
             self._experiment.finish(exit_code=0 if status == "success" else 1)
-        except _FAULTS as error:
+        except Exception as error:
             self._lose(error)
         self._experiment = None
         self._journal.close()
@@ -198,63 +203,3 @@ def _key_in_netrc(base_url: str) -> str | None:
         found = netrc.netrc(path).authenticators(urlsplit(base_url).hostname or "")
         return found[2] if found else None
     return None
-
-
-class _Journal:
-    """Everything that was logged, a JSON object a line: W&B's own file is behind when a run is killed."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: TextIO | None = None
-
-    def take_back(self, step: int) -> list[tuple[int, dict[str, Any]]]:
-        """Forget what was logged after a step; returns what was until then."""
-        lines = self._path.read_text("utf-8").splitlines(keepends=True) if self._path.exists() else []
-        whole = [(json.loads(line), line) for line in lines if line.endswith("\n")]
-        kept = [(row, line) for row, line in whole if row["step"] <= step]
-        part = self._path.with_suffix(".part")
-        part.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text("".join(line for _, line in kept), encoding="utf-8")
-        part.replace(self._path)
-        return [(row["step"], _logged(row["values"])) for row, _ in kept]
-
-    def add(self, step: int | None, values: Mapping[str, Any]) -> None:
-        if self._file is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("a", encoding="utf-8")
-        self._file.write(json.dumps({"step": step, "values": _plain(values)}, ensure_ascii=False) + "\n")
-
-    def flush(self) -> None:
-        if self._file is not None:
-            self._file.flush()
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    import wandb
-
-    plain: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, wandb.Histogram):
-            plain[name] = {"counts": list(value.histogram), "edges": list(value.bins)}
-        elif isinstance(value, wandb.Table):
-            plain[name] = {"columns": value.columns, "data": value.data}
-        else:
-            plain[name] = value
-    return plain
-
-
-def _logged(plain: dict[str, Any]) -> dict[str, Any]:
-    import wandb
-
-    values = dict(plain)
-    for name, value in plain.items():
-        if isinstance(value, dict) and "counts" in value:
-            values[name] = wandb.Histogram(np_histogram=(np.array(value["counts"]), np.array(value["edges"])))
-        elif isinstance(value, dict):
-            values[name] = wandb.Table(columns=value["columns"], data=value["data"])
-    return values
