@@ -217,7 +217,7 @@ def kills(drills: Drills, expected: dict[str, Any]) -> None:
             checkpoint_io, "_write_digests", 2 * n - 1, after=True
         ),
         "after its renaming": lambda n: on_call(checkpoint_io, "_sync_folder", n),
-        "between the last and the best": lambda n: on_call(checkpoints, "link", min(n, 3)),
+        "between the last and the best": lambda n: on_call(checkpoints, "copy", min(n, 3)),
         "in the middle of an accumulation": lambda n: at_step(3 * n, "on_train_batch_end"),
         "in a validation": lambda n: at_step(5 * min(n, 4), "on_validation_batch_start"),
         "in a sample": lambda n: on_call(samples, "continue_text", 2 * min(n, 4)),
@@ -276,9 +276,13 @@ def disks(drills: Drills, expected: dict[str, Any]) -> None:
         def with_limit(*arguments: Any) -> None:
             nonlocal calls
             calls += 1
+            endless = resource.RLIM_INFINITY
             if calls == 4:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
-            save(*arguments)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, endless))
+            try:
+                save(*arguments)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (endless, endless))
 
         checkpoint_io.SafeCheckpointIO.save_checkpoint = with_limit
 
@@ -340,6 +344,7 @@ def memory(drills: Drills) -> None:
 
 
 def main(tries: int) -> int:
+    """Print the table; returns 1 if anything was lost."""
     with tempfile.TemporaryDirectory() as name:
         drills = Drills(Path(name))
         if drills.run(drills.folder / "first", SHORT):

@@ -106,16 +106,14 @@ def newest_whole(folder: Path) -> Path:
     raise InputError("; ".join(damage) or f"{folder}: holds no checkpoint")
 
 
-def link(path: Path, other: Path) -> None:
-    """Let `other` be the same checkpoint as `path`, without writing it again where the file system can."""
+def copy(path: Path, other: Path) -> None:
+    """Put a copy of a checkpoint in the place of another: two files, of which one may be damaged."""
     part = _beside(other, _PART)
     with _told(other):
         try:
-            part.unlink(missing_ok=True)
-            try:
-                os.link(path, part)
-            except OSError:
-                shutil.copyfile(path, part)
+            shutil.copyfile(path, part)
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
             _write_digests(other, [*_digests(path)[:1], *_digests(other)[:1]])
             part.replace(other)
             _sync_folder(other.parent)

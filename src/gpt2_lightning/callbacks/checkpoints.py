@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
 from gpt2_lightning import metrics
-from gpt2_lightning.callbacks.checkpoint_io import link, sweep
+from gpt2_lightning.callbacks.checkpoint_io import copy, sweep
 from gpt2_lightning.callbacks.random_state import random_state, set_random_state
 from gpt2_lightning.callbacks.stop_signals import StopSignals
 from gpt2_lightning.ranges import NonNegativeInt
@@ -68,7 +68,7 @@ class Checkpoints(Checkpoint):
             sweep(self._folder)
             source = Path(str(trainer.ckpt_path))
             if self.best_step == trainer.global_step and source.is_file() and source != self.best:
-                link(source, self.best)  # a kill may have come between the two
+                copy(source, self.best)  # a kill may have come between the two
         self._signals.install(trainer.is_global_zero)
         if self._validation_due:
             self._validate(trainer)
@@ -146,7 +146,7 @@ class Checkpoints(Checkpoint):
             self.best_nll, self.best_step = nll, trainer.global_step
         self._save_last(trainer)
         if is_best and trainer.is_global_zero:
-            link(self.last, self.best)
+            copy(self.last, self.best)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._saved_step != trainer.global_step:

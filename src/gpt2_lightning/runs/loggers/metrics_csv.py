@@ -48,7 +48,8 @@ class MetricsCSV(Logger):
                 newest = [row for row in csv.DictReader(file) if int(row["step"]) == step]
             self._rewrite([], step - 1)
             for row in newest:  # more may come to it, of a validation that is still due
-                self.log_metrics({name: value for name, value in row.items() if value}, step)  # pyright: ignore
+                values = {name: float(value) for name, value in row.items() if value and name != "step"}
+                self.log_metrics(values, step)
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
