@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from gpt2_lightning.errors import InputError
+from gpt2_lightning.secret_options import check_arguments, masked
 from tests.conftest import ROOT, read_metrics
 from tests.test_configs import CONFIGS, TEXT, TOY, main, options, run_folder
 from tests.wandb_file import history
@@ -222,6 +224,35 @@ def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], ext
     assert message in line
     assert not any(word in line for word in (CANARY, "aaaa", "pass@"))
     assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"),
+    [
+        *(
+            (name, True)
+            for name in ("api_key", "api-key", "wandb_api_key", "secret_key", "private-key", "hub_token")
+        ),
+        *((name, True) for name in ("token", "password", "credentials", "passphrase")),
+        *(
+            (name, False)
+            for name in ("pad_token", "eos_token", "max_new_tokens", "token_dim", "key", "tokenizer")
+        ),
+    ],
+)
+def test_names_of_secrets(name: str, refused: bool):
+    if refused:
+        with pytest.raises(InputError, match="looks like a secret"):
+            check_arguments([f"--data.corpus.source.{name}", "x"])
+    else:
+        check_arguments([f"--data.corpus.source.{name}", "x"])
+
+
+def test_secrets_in_uncommitted_changes_are_masked():
+    assert (
+        masked(f"+token: hf_{'a' * 34}\n+url: https://me:pass@example.org")
+        == "+token: ***\n+url: ***example.org"
+    )
 
 
 def test_a_secret_in_a_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

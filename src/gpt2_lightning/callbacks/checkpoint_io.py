@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import pickle
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,7 +73,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "global" in str(error):
+        if re.search(r"unsupported (global|class)", str(error), re.IGNORECASE):
             reason = "holds more than numbers and plain types: it is refused, as loading it could run code"
             raise InputError(f"{path}: {reason}") from None
         raise InputError(f"{path}: is damaged, or no checkpoint") from None

@@ -13,7 +13,7 @@ from torch import Tensor
 
 _BINS = 64
 _EXACT = 1 << 23  # values whose counts float32, in which histc counts, holds exactly
-_SPACE = "\N{NO-BREAK SPACE}"
+_SPACE = "&nbsp;"  # which, unlike the character, Markdown leaves at a line's start
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|])")
 _HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "~": "&#126;"})
 

@@ -55,3 +55,16 @@ def test_a_resumed_run_goes_on_without_loss_or_doubles(tmp_path: Path):
         ("30", "30.5", ""),
         ("40", "40.5", ""),
     ]
+
+
+def test_a_validation_that_was_due_completes_the_newest_row(tmp_path: Path):
+    first = MetricsCSV(str(tmp_path))
+    for step in (10, 20):
+        first.log_metrics({metrics.TRAIN_NLL: float(step)}, step=step)
+    first.finalize("failed")
+    second = MetricsCSV(str(tmp_path))
+    second.begin(20, Description())
+    second.log_metrics({metrics.VAL_NLL: 4.0}, step=20)
+    second.finalize("success")
+    rows = [(row["step"], row["train/nll"], row["val/nll"]) for row in read_metrics(tmp_path)]
+    assert rows == [("10", "10.0", ""), ("20", "20.0", "4.0")]

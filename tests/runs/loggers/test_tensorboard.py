@@ -1,9 +1,11 @@
 import time
 from pathlib import Path
 
+from tensorboard.backend.event_processing import event_accumulator, plugin_event_accumulator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from tensorboard.util.tensor_util import make_ndarray
 
 from gpt2_lightning import metrics
 from gpt2_lightning.runs.loggers import Description, TensorBoard
@@ -51,21 +53,34 @@ def test_hyperparameters_layout_and_notes_are_there_from_the_start(tmp_path: Pat
 
 
 def test_a_resumed_run_goes_on_without_loss_or_doubles(tmp_path: Path):
-    for start, steps in (
-        (0, (10, 20, 30)),
-        (10, (20, 30, 40)),
-    ):  # the first was killed after step 10 was saved
+    for start, steps in ((0, (10, 20, 30)), (10, (20, 40))):  # the first was killed after step 10 was saved
         logger = TensorBoard(str(tmp_path))
         logger.begin(start, DESCRIPTION)
         for step in steps:
             logger.log_metrics({metrics.TRAIN_NLL: step + start / 100}, step=step)
+            if start == 0 and step == 30:
+                logger.log_metrics({"events/nll_spike": 7.0}, step=step)
         logger.finalize("failed")
         time.sleep(1.1)  # a file's name begins with the second it was made in, and files are read by name
     assert len(list(tmp_path.iterdir())) == 2
-    scalars = events(tmp_path).Scalars(metrics.TRAIN_NLL)
-    assert [(event.step, round(event.value, 1)) for event in scalars] == [
-        (10, 10.0),
-        (20, 20.1),
-        (30, 30.1),
-        (40, 40.1),
-    ]
+    expected = [(10, 10.0), (20, 20.1), (40, 40.1)]
+    for reader in (event_accumulator, plugin_event_accumulator):  # by hand, and of TensorBoard's pages
+        found = reader.EventAccumulator(str(tmp_path)).Reload()
+        if reader is event_accumulator:
+            points = [(event.step, event.value) for event in found.Scalars(metrics.TRAIN_NLL)]
+            names = found.Tags()["scalars"]
+        else:
+            points = [(e.step, make_ndarray(e.tensor_proto).item()) for e in found.Tensors(metrics.TRAIN_NLL)]
+            names = found.Tags()["tensors"]
+        assert [(step, round(value, 1)) for step, value in points] == expected
+        assert "events/nll_spike" not in names
+    assert len(events(tmp_path).Tensors("notes/text_summary")) == 1
+
+
+def test_a_run_that_begins_again_leaves_nothing_of_an_earlier_try(tmp_path: Path):
+    for value in (1.0, 2.0):
+        logger = TensorBoard(str(tmp_path))
+        logger.begin(0, DESCRIPTION)
+        logger.log_metrics({metrics.TRAIN_NLL: value}, step=1)
+        logger.finalize("failed")
+    assert [event.value for event in events(tmp_path).Scalars(metrics.TRAIN_NLL)] == [2.0]

@@ -1,11 +1,14 @@
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import wandb
 
@@ -106,19 +109,26 @@ def test_a_file_that_a_kill_has_cut_is_read_up_to_there(tmp_path: Path):
     assert cut == list(range(1, len(cut) + 1))
 
 
-def test_a_server_that_cannot_be_reached_makes_it_offline(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("answers", [False, True])
+def test_a_server_that_cannot_be_reached_within_ten_seconds_makes_it_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], answers: bool
 ):
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
-    monkeypatch.setattr("gpt2_lightning.runs.loggers.weights_and_biases._SECONDS_TO_REACH", 1)
-    wandb.teardown()
-    logger = WeightsAndBiases(save_dir=str(tmp_path))
-    logger.begin(0, DESCRIPTION)
-    logger.log_metrics({metrics.TRAIN_NLL: 3.0}, step=10)
-    logger.finalize("success")
+    """A port where nobody listens, and one where somebody does who never answers."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        if answers:
+            server.listen()
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+        wandb.teardown()
+        logger = WeightsAndBiases(save_dir=str(tmp_path))
+        started = time.monotonic()
+        logger.begin(0, DESCRIPTION)
+        assert time.monotonic() - started < 12, "eight seconds, and the start of two processes"
+        logger.log_metrics({metrics.TRAIN_NLL: 3.0}, step=10)
+        logger.finalize("success")
+        (file,) = files(tmp_path)
     assert "W&B cannot be reached" in capsys.readouterr().out
-    (file,) = files(tmp_path)
     assert history(file)[10]["train/nll"] == 3.0
     assert b"a" * 40 not in b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
@@ -130,7 +140,9 @@ def test_a_key_that_cannot_be_one_is_refused(monkeypatch: pytest.MonkeyPatch):
         WeightsAndBiases()
 
 
-def test_training_goes_on_when_it_dies(tmp_path: Path):
+@pytest.mark.parametrize("more", [38, 0])
+def test_training_goes_on_when_it_dies(tmp_path: Path, more: int):
+    """In the middle of a run, and between its last record and its end."""
     code = f"""
 import os, signal, subprocess, time
 from gpt2_lightning.runs.loggers import Description, WeightsAndBiases
@@ -140,7 +152,7 @@ logger.log_metrics({{"a": 1.0}}, step=1)
 mine = ["pgrep", "-P", str(os.getpid()), "-f", "wandb-core"]
 children = subprocess.run(mine, capture_output=True, text=True)
 os.kill(int(children.stdout.split()[0]), signal.SIGKILL)
-for step in range(2, 40):
+for step in range(2, 2 + {more}):
     logger.log_metrics({{"a": 1.0}}, step=step)
     time.sleep(0.02)
 logger.finalize("success")
@@ -152,3 +164,16 @@ print("the end")
     assert result.stdout.count("W&B has died") == 1
     assert result.stdout.endswith("the end\n")
     assert result.stderr == ""
+
+
+def test_numbers_of_every_kind_are_kept_and_media_of_others_left_out(tmp_path: Path):
+    for start in (0, 1):
+        logger = WeightsAndBiases(save_dir=str(tmp_path))
+        logger.begin(start, DESCRIPTION)
+        if start == 0:
+            image = wandb.Image(np.zeros((2, 2, 3), dtype=np.uint8))
+            logger.log_metrics({"a": np.float32(1.5), "b": True, "image": image}, step=1)
+        logger.finalize("success")
+    row = history(files(tmp_path)[-1])[1]
+    assert (row["a"], row["b"]) == (1.5, True)
+    assert "image" not in row
