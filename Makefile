@@ -15,7 +15,7 @@ ENVIRONMENT := $(VENV)/.complete
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help known-names train preflight tokens export resume sample tensorboard test format lint types check bench lock clean active-environment
+.PHONY: help known-names train preflight tokens export resume sample tensorboard test format lint types check bench drills lock clean active-environment
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ check: ## everything CI runs: lint, types and test
 
 bench: $(ENVIRONMENT) ## run the benchmarks that need no text or base; each prints a table
 	@for name in nll corpora seeing; do $(PY) benchmarks/$$name.py || exit 1; done
+
+drills: $(ENVIRONMENT) ## kill, stop and damage runs in every way, and say what was lost; ARGS="--kills 200"
+	@$(PY) benchmarks/drills.py $(ARGS)
 
 lock: ## write requirements.lock anew from pyproject.toml, with torch at TORCH=
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock

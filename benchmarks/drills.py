@@ -18,6 +18,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,8 @@ class Drills:
             code = cli.main(ROOT / "configs" / "default.yaml")
         except SystemExit as stop:
             code = int(stop.code or 0)
+        except BaseException:
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
             os._exit(code)
@@ -142,18 +145,13 @@ def die(*_: Any, **__: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def at_step(step: int, hook: str, act: Callable[[], Any] = die, batch: int = 0) -> Callable[[], None]:
-    """Act in a hook of Lightning's, the first time that so many optimizer steps are done."""
+def at_hook(hook: str, act: Callable[..., Any]) -> Callable[[], None]:
+    """Act in a hook of Lightning's callbacks, which comes before the project's own."""
 
     class Act(Callback):
         pass
 
-    def run(self: Any, trainer: Any, *arguments: Any) -> None:
-        batch_idx = arguments[-1] if isinstance(arguments[-1], int) else 0
-        if trainer.global_step == step and batch_idx % 2 == batch:
-            act()
-
-    setattr(Act, hook, run)
+    setattr(Act, hook, lambda self, *arguments: act(*arguments))
 
     def install() -> None:
         make = cli.GPT2CLI.instantiate_trainer
@@ -166,6 +164,17 @@ def at_step(step: int, hook: str, act: Callable[[], Any] = die, batch: int = 0) 
         cli.GPT2CLI.instantiate_trainer = with_act
 
     return install
+
+
+def at_step(step: int, hook: str, act: Callable[[], Any] = die, batch: int = 0) -> Callable[[], None]:
+    """Act in such a hook when so many optimizer steps are done, at the first or second micro-batch."""
+
+    def run(trainer: Any, *arguments: Any) -> None:
+        batch_idx = arguments[-1] if isinstance(arguments[-1], int) else 0
+        if trainer.global_step == step and batch_idx % 2 == batch:
+            act()
+
+    return at_hook(hook, run)
 
 
 def on_call(
@@ -231,9 +240,14 @@ def random_kills(drills: Drills, tries: int) -> None:
     whole, logs = drills.folder / "whole", drills.folder / "killed"
     assert drills.run(whole, ENDLESS) == 0
     moments, loadable = random.Random(0), []
-    for _ in range(tries):
-        child = drills.fit(logs, ENDLESS)
-        time.sleep(moments.uniform(0.3, 2.2))
+    started = drills.folder / "started"
+    begun = at_hook("on_train_start", lambda *_: started.touch())
+    for number in range(tries):
+        started.unlink(missing_ok=True)
+        child = drills.fit(logs, ENDLESS, begun)
+        while number % 10 and not started.exists():  # one in ten may die on its way there
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 0.7))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         last = next(logs.glob("*/drill/checkpoints/last.ckpt"), None)
@@ -334,7 +348,7 @@ def memory(drills: Drills) -> None:
 
     def limit() -> None:
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + (400 << 20), resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_AS, (used + (200 << 20), resource.RLIM_INFINITY))
 
     logs = Path(tempfile.mkdtemp(dir=drills.folder))
     big = [*SHORT, "--data.micro_batch_size", "200000", "--data.rows", "stream"]

@@ -44,6 +44,7 @@ def test_a_run_leaves_the_whole_folder(finished: Path):
     assert len(events) == 1
     assert names - events == {
         "config.yaml",
+        "run.lock",
         "environment.json",
         "metrics.csv",
         "samples.jsonl",

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -159,8 +160,15 @@ class GPT2CLI(LightningCLI):
         """Nothing: Lightning would let a checkpoint's hyperparameters name classes to make."""
 
     def _run_subcommand(self, subcommand: str) -> None:
+        folder = os.environ.get(_RUN_FOLDER)
+        is_first = rank_zero_only.rank == 0  # pyright: ignore[reportFunctionMemberAccess]
         try:
-            super()._run_subcommand(subcommand)
+            with (
+                run_folder.lock(Path(folder))
+                if subcommand == "fit" and folder and is_first
+                else nullcontext()
+            ):
+                super()._run_subcommand(subcommand)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -199,7 +207,6 @@ class GPT2CLI(LightningCLI):
             folder = run_folder.of_checkpoint(Path(config.ckpt_path)) if config.ckpt_path else None
         if is_first:
             folder = folder or run_folder.create(logs, experiment, run)
-            self._lock = run_folder.lock(folder)
             os.environ[_RUN_FOLDER] = str(folder)
         return folder or Path(os.environ.get(_RUN_FOLDER) or logs)  # only rank zero writes there
 

@@ -3,7 +3,7 @@
 import torch
 from jsonargparse import Namespace
 
-_CPU_MESSAGES = ("can't allocate memory", "not enough memory", "bad allocation")
+_CPU_MESSAGES = ("can't allocate memory", "not enough memory", "bad allocation", "bad_alloc")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
+from peft import AdaLoraConfig
 
 from gpt2_lightning.callbacks.checkpoint_io import SafeCheckpointIO
 from gpt2_lightning.callbacks.checkpoints import Checkpoints
 from gpt2_lightning.callbacks.guards import Guards, Spikes
 from gpt2_lightning.errors import DivergedError
+from gpt2_lightning.model.module import GPT2Module
 from gpt2_lightning.runs.loggers import MetricsCSV
 from tests.conftest import read_metrics, tiny_module
 
@@ -139,3 +141,22 @@ def test_its_state_goes_on():
     other = Guards()
     other.load_state_dict(guards.state_dict())
     assert other.state_dict() == guards.state_dict()
+
+
+def test_a_step_that_is_left_out_leaves_adaloras_ranks_alone(
+    train: Callable[..., Trainer], base: str, tmp_path: Path
+):
+    config = AdaLoraConfig(
+        init_r=3, target_r=2, tinit=1, tfinal=1, deltaT=1, total_step=6, target_modules=["c_attn"]
+    )
+    module = GPT2Module(pretrained=base, adapter=config)
+
+    class PoisonAll(Poison):
+        def on_after_backward(self, trainer, pl_module):
+            if trainer.global_step + 1 in self.steps:
+                for parameter in pl_module.parameters():
+                    if parameter.grad is not None:
+                        parameter.grad.fill_(math.nan)
+
+    train([PoisonAll(3), Guards(skip_nonfinite_steps=1)], module=module, max_steps=6, limit_val_batches=0)
+    assert all(parameter.isfinite().all() for parameter in module.parameters())

@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from peft import LoraConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from transformers import GPT2LMHeadModel
 
 from gpt2_lightning.callbacks.histograms import Histograms
 from gpt2_lightning.callbacks.media import Histogram
@@ -38,12 +39,53 @@ def test_gradients_are_those_of_the_step_before_clipping(
         gradient = torch.cat([each.flatten() for each in part.values()])
         counts, edges = np.histogram(gradient.numpy(), 64)
         histogram = event.histogram_value
-        # TensorBoard leaves out empty bins at the ends' outside: sums compare
         assert histogram.num == gradient.numel() == sum(histogram.bucket)
         assert max(histogram.bucket) == pytest.approx(max(counts), abs=2)
         assert histogram.sum == pytest.approx(gradient.double().sum().item(), rel=1e-4, abs=1e-9)
         assert histogram.sum_squares == pytest.approx(gradient.double().square().sum().item(), rel=1e-4)
         assert (histogram.min, histogram.max) == pytest.approx((edges[0], edges[-1]))
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("32-true", 1e-4), ("bf16-mixed", 0.05)])
+def test_gradients_are_those_of_a_plain_backward_pass(
+    train: Callable[..., Trainer], tmp_path: Path, precision: str, tolerance: float
+):
+    """Of the mean NLL over four micro-batches at once, by plain cross-entropy, far above the clip value."""
+
+    class Batches(Callback):
+        def __init__(self):
+            self.start: dict[str, torch.Tensor] = {}
+            self.rows: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            self.start = self.start or {n: p.detach().clone() for n, p in pl_module.gpt2.named_parameters()}
+            self.rows.append((batch["input_ids"], batch["targets"]))
+
+    seen, module = Batches(), tiny_module()
+    settings = {
+        "accumulate_grad_batches": 4,
+        "gradient_clip_val": 1e-6,
+        "limit_val_batches": 0,
+        "max_steps": 1,
+    }
+    board = TensorBoard(str(tmp_path))
+    callbacks = [Histograms(every_n_steps=1), seen]
+    train(callbacks, module=module, logger=board, precision=precision, **settings)
+    plain = GPT2LMHeadModel(module.gpt2.config)
+    plain.load_state_dict(seen.start, strict=False)
+    inputs, targets = (torch.cat(each) for each in zip(*seen.rows, strict=True))
+    logits = plain(input_ids=inputs).logits
+    torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten()).backward()
+    events = EventAccumulator(str(tmp_path), size_guidance={"histograms": 0}).Reload()
+    for part in ("h.0.attn", "h.1.mlp", "wpe", "ln_f"):
+        gradients = [p.grad for n, p in plain.named_parameters() if f".{part}." in f"{n}."]
+        gradient = torch.cat([each.flatten() for each in gradients if each is not None])
+        histogram = events.Histograms(f"gradients/{part}")[0].histogram_value
+        assert histogram.sum_squares == pytest.approx(gradient.square().sum().item(), rel=2 * tolerance)
+        assert (histogram.min, histogram.max) == pytest.approx(
+            (gradient.min().item(), gradient.max().item()), rel=tolerance
+        )
+        assert histogram.sum_squares > 1e-8, "clipped, it would be 1e-12 over the whole model"
 
 
 def test_every_part_that_trains_has_both(train: Callable[..., Trainer], tmp_path: Path):

@@ -44,12 +44,17 @@ class MetricsCSV(Logger):
     @rank_zero_only
     def begin(self, step: int, description: Description) -> None:
         if self._path.exists():
-            with self._path.open(newline="") as file:
-                newest = [row for row in csv.DictReader(file) if int(row["step"]) == step]
-            self._rewrite([], step - 1)
-            for row in newest:  # more may come to it, of a validation that is still due
-                values = {name: float(value) for name, value in row.items() if value and name != "step"}
-                self.log_metrics(values, step)
+            self._rewrite([], step)
+            self._go_on_with_the_newest_row(step)
+
+    def _go_on_with_the_newest_row(self, step: int) -> None:
+        """Let what comes to the row of `step`, of a validation that is still due, be written over it."""
+        content = self._path.read_bytes()
+        start = content.rstrip().rfind(b"\n") + 1
+        values = next(csv.reader([content[start:].decode()]))
+        row = {name: value for name, value in zip(self._columns, values, strict=True) if value}
+        if row["step"] == str(step):
+            self._row, self._row_start = row | {"step": step}, start
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
