@@ -52,7 +52,8 @@ def test_a_run_leaves_the_whole_folder(finished: Path):
         "export",
         "summary.json",
     }
-    assert {path.name for path in (finished / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    checkpoints = {path.name for path in (finished / "checkpoints").iterdir()}
+    assert checkpoints == {"last.ckpt", "last.ckpt.sha256", "best.ckpt", "best.ckpt.sha256"}
 
 
 def test_summary_holds_numbers_that_can_be_checked(finished: Path):

@@ -82,6 +82,16 @@ def test_a_run_is_trained_by_one_process_at_a_time(tmp_path: Path, capsys: pytes
     assert fit(tmp_path, *NAMED, "--trainer.max_steps=2") == 0, "a lock that nobody holds is free"
 
 
+def test_a_refused_start_leaves_the_folder_of_the_run_that_is_starting(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = tmp_path / "logs" / "pretrain_tiny" / "mine"
+    folder.mkdir(parents=True)
+    with FileLock(folder / "run.lock"):
+        assert "another process is training this run" in refusal(capsys, tmp_path, *NAMED)
+        assert folder.is_dir()
+
+
 def test_an_explicit_checkpoint_that_is_damaged_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -43,6 +43,7 @@ from gpt2_lightning.runs.summary import find, table
 from gpt2_lightning.secret_options import check_arguments, check_config
 
 _RUN_FOLDER = "GPT2_LIGHTNING_RUN_FOLDER"  # tells the processes that Lightning starts for other ranks
+_NEW_FOLDER = "GPT2_LIGHTNING_NEW_FOLDER"  # the same, if this command has made it
 
 
 class GPT2Trainer(Trainer):
@@ -206,7 +207,9 @@ class GPT2CLI(LightningCLI):
         else:
             folder = run_folder.of_checkpoint(Path(config.ckpt_path)) if config.ckpt_path else None
         if is_first:
-            folder = folder or run_folder.create(logs, experiment, run)
+            if folder is None:
+                folder = run_folder.create(logs, experiment, run)
+                os.environ[_NEW_FOLDER] = str(folder)
             os.environ[_RUN_FOLDER] = str(folder)
         return folder or Path(os.environ.get(_RUN_FOLDER) or logs)  # only rank zero writes there
 
@@ -284,6 +287,7 @@ def main(defaults: Path | None = None) -> int:
         defaults: a configuration that every run starts from.
     """
     quiet()
+    os.environ.pop(_NEW_FOLDER, None)
     verb_defaults = {"default_config_files": [str(defaults)] if defaults else []}
     try:
         check_arguments(sys.argv[1:])
@@ -303,7 +307,7 @@ def main(defaults: Path | None = None) -> int:
             load_from_checkpoint_support=False,
         )
     except (InputError, MisconfigurationException) as error:
-        if created := os.environ.get(_RUN_FOLDER):
+        if created := os.environ.get(_NEW_FOLDER):
             run_folder.remove_unused(Path(created))
         fail(" ".join(str(error).split()))
     except DivergedError as error:
