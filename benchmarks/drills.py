@@ -34,7 +34,7 @@ from gpt2_lightning.errors import InputError
 
 ROOT = Path(__file__).parent.parent
 CLOCK = ("tokens_per_second", "mfu", "data_wait_share", "peak_memory")
-STEPS, LONG = 24, 6000
+STEPS, LONG = 24, 12000
 WORDS = ["we", "you", "they", "see", "know", "the", "a", "book", "house"]
 RECIPE = [
     "--config", str(ROOT / "configs" / "experiment" / "pretrain_tiny.yaml"),
@@ -241,13 +241,13 @@ def random_kills(drills: Drills, tries: int) -> None:
     assert drills.run(whole, ENDLESS) == 0
     moments, loadable = random.Random(0), []
     started = drills.folder / "started"
-    begun = at_hook("on_train_start", lambda *_: started.touch())
+    begun = at_hook("on_train_batch_start", lambda *_: started.touch())
     for number in range(tries):
         started.unlink(missing_ok=True)
         child = drills.fit(logs, ENDLESS, begun)
         while number % 10 and not started.exists():  # one in ten may die on its way there
             time.sleep(0.01)
-        time.sleep(moments.uniform(0, 0.7))
+        time.sleep(moments.uniform(0, 0.12))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         last = next(logs.glob("*/drill/checkpoints/last.ckpt"), None)
@@ -287,14 +287,14 @@ def disks(drills: Drills, expected: dict[str, Any]) -> None:
         save = checkpoint_io.SafeCheckpointIO.save_checkpoint
         calls = 0
 
-        def with_limit(*arguments: Any) -> None:
+        def with_limit(*arguments: Any, **options: Any) -> None:
             nonlocal calls
             calls += 1
             endless = resource.RLIM_INFINITY
             if calls == 4:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, endless))
             try:
-                save(*arguments)
+                save(*arguments, **options)
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (endless, endless))
 
