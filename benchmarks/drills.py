@@ -13,7 +13,6 @@ import json
 import os
 import random
 import resource
-import shutil
 import signal
 import sys
 import tempfile
@@ -58,14 +57,8 @@ SHORT = [
     "5",
 ]
 SHORT += ["--checkpoints.every_n_steps", "3", "--trainer.log_every_n_steps", "2"]
-ENDLESS = [
-    "--trainer.max_steps",
-    str(LONG),
-    "--trainer.val_check_interval",
-    "400",
-    "--samples.every_n_steps",
-    "100",
-]
+ENDLESS = ["--trainer.max_steps", str(LONG), "--trainer.val_check_interval", "400"]
+ENDLESS += ["--samples.every_n_steps", "100"]
 ENDLESS += ["--checkpoints.every_n_steps", "20", "--trainer.log_every_n_steps", "10"]
 
 
@@ -118,7 +111,7 @@ class Drills:
 def result(logs: Path) -> dict[str, Any]:
     """What a run has left, comparable."""
     (run,) = logs.glob("*/drill")
-    content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    content = checkpoint_io.read(run / "checkpoints" / "last.ckpt")
     rows = list(csv.DictReader((run / "metrics.csv").open(newline="")))
     return {
         "weights": content["state_dict"],
@@ -239,7 +232,7 @@ def random_kills(drills: Drills, tries: int) -> None:
     """Kill one run at so many random moments, and look at what is there after each."""
     whole, logs = drills.folder / "whole", drills.folder / "killed"
     assert drills.run(whole, ENDLESS) == 0
-    moments, loadable = random.Random(0), []
+    moments, loadable, step = random.Random(0), [], 0
     started = drills.folder / "started"
     begun = at_hook("on_train_batch_start", lambda *_: started.touch())
     for number in range(tries):
@@ -252,11 +245,12 @@ def random_kills(drills: Drills, tries: int) -> None:
         os.waitpid(child, 0)
         last = next(logs.glob("*/drill/checkpoints/last.ckpt"), None)
         try:
-            loadable.append(last is None or bool(checkpoint_io.read(last)))
+            step = checkpoint_io.read(last)["global_step"] if last else 0
+            loadable.append(True)
         except InputError:
             loadable.append(False)
-    assert last is not None
-    step = checkpoint_io.read(last)["global_step"]
+        if step == LONG:  # nothing is left to kill
+            break
     drills.report(f"kill -9 at random moments of one run (until step {step:,} of {LONG:,})", loadable)
     end = drills.run(logs, ENDLESS)
     drills.report(
@@ -372,8 +366,6 @@ def main(tries: int) -> int:
         damage(drills, 200)
         memory(drills)
         random_kills(drills, tries)
-        if os.environ.get("DRILLS_LOG"):
-            shutil.copy(drills.folder / "log.txt", os.environ["DRILLS_LOG"])
     return int(any(count != survived for _, count, survived in drills.rows))
 
 

@@ -9,11 +9,11 @@ from tests.conftest import ROOT
 
 SOURCE = ROOT / "src" / "gpt2_lightning"
 LAYERS = [
-    {"errors", "ranges", "metrics", "precision", "locations", "run_length", "secret_options"},
+    {"errors", "ranges", "metrics", "precision", "locations", "run_length", "secret_options", "step_lines"},
     {"data", "model"},
     {"callbacks"},
     {"inference", "runs"},
-    {"cli", "consistency", "option_errors", "out_of_memory", "quiet", "__main__"},
+    {"cli", "consistency", "option_errors", "out_of_memory", "quiet", "trainer", "__main__"},
 ]
 LEAVES = [
     "data/packing",

@@ -37,76 +37,13 @@ from gpt2_lightning.quiet import quiet
 from gpt2_lightning.ranges import NonNegativeInt
 from gpt2_lightning.run_length import time_share, total_steps
 from gpt2_lightning.runs import folder as run_folder
-from gpt2_lightning.runs import preflight
 from gpt2_lightning.runs.record import RunRecord
 from gpt2_lightning.runs.summary import find, table
 from gpt2_lightning.secret_options import check_arguments, check_config
+from gpt2_lightning.trainer import GPT2Trainer
 
 _RUN_FOLDER = "GPT2_LIGHTNING_RUN_FOLDER"  # tells the processes that Lightning starts for other ranks
 _NEW_FOLDER = "GPT2_LIGHTNING_NEW_FOLDER"  # the same, if this command has made it
-
-
-class GPT2Trainer(Trainer):
-    """Lightning's Trainer with two verbs that do not train and take the configuration of `fit`."""
-
-    def preflight(
-        self,
-        model: GPT2Module,
-        datamodule: TextDataModule,
-        ckpt_path: str | None = None,
-        weights_only: bool | None = None,
-    ) -> None:
-        """Build the token store, and say what a run would do: counts, arithmetic, one decoded row.
-
-        Args:
-            model: whose parameters are counted.
-            datamodule: whose corpus it is.
-            ckpt_path: not used; a run's configuration has it.
-            weights_only: not used; a run's configuration has it.
-        """
-        self._get_ready(model, datamodule)
-        print(preflight.report(self, model, datamodule))
-
-    def _get_ready(self, model: GPT2Module, datamodule: TextDataModule) -> None:
-        """Give both to each other, as Lightning does for its own verbs, with the token store there."""
-        datamodule.prepare_data()
-        datamodule.setup()
-        datamodule.trainer = model.trainer = self  # whose devices and accumulation decide the steps
-        self.datamodule = datamodule
-
-    def export(
-        self,
-        model: GPT2Module,
-        datamodule: TextDataModule,
-        ckpt_path: str | None = None,
-        weights_only: bool | None = None,
-        folder: str | None = None,
-        merge: bool = False,
-    ) -> None:
-        """Write a checkpoint's model as a Hugging Face folder.
-
-        Args:
-            model: of the run's configuration.
-            datamodule: whose tokenizer goes with it.
-            ckpt_path: the checkpoint.
-            weights_only: not used; a checkpoint is loaded as data always.
-            folder: to write; `export`, or merged `export-merged`, in the run's folder if not given.
-            merge: work an adapter into the model's weights.
-        """
-        checkpoint = Path(ckpt_path or "")
-        if not checkpoint.is_file():
-            raise InputError("--ckpt_path must be given: logs/<experiment>/<run>/checkpoints/best.ckpt")
-        run = run_folder.of_checkpoint(checkpoint)
-        if folder is None and run is None:
-            raise InputError(
-                f"--ckpt_path {ckpt_path!r}: lies in no run's folder; say where to write with --folder"
-            )
-        self._get_ready(model, datamodule)
-        model.configure_model()
-        load_weights(model, checkpoint)
-        place = Path(folder) if folder else Path(str(run)) / ("export-merged" if merge else "export")
-        export(model, datamodule.tokenizer, place, merge)
-        print(place)
 
 
 class GPT2CLI(LightningCLI):
@@ -161,14 +98,9 @@ class GPT2CLI(LightningCLI):
         """Nothing: Lightning would let a checkpoint's hyperparameters name classes to make."""
 
     def _run_subcommand(self, subcommand: str) -> None:
-        folder = os.environ.get(_RUN_FOLDER)
-        is_first = rank_zero_only.rank == 0  # pyright: ignore[reportFunctionMemberAccess]
+        trains = subcommand == "fit" and rank_zero_only.rank == 0  # pyright: ignore[reportFunctionMemberAccess]
         try:
-            with (
-                run_folder.lock(Path(folder))
-                if subcommand == "fit" and folder and is_first
-                else nullcontext()
-            ):
+            with run_folder.lock(Path(os.environ[_RUN_FOLDER])) if trains else nullcontext():
                 super()._run_subcommand(subcommand)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):

@@ -58,9 +58,8 @@ _REFUSED_CALLBACKS = {
 
 def _check_callbacks(callbacks: Any) -> None:
     for callback in callbacks if isinstance(callbacks, list) else [callbacks]:
-        name = str(callback.get("class_path", "") if isinstance(callback, Namespace) else "").rpartition(".")[
-            2
-        ]
+        class_path = callback.get("class_path") if isinstance(callback, Namespace) else None
+        name = str(class_path).rpartition(".")[2]
         if reason := _REFUSED_CALLBACKS.get(name):
             raise InputError(f"--trainer.callbacks {name}: is not supported: {reason}")
 

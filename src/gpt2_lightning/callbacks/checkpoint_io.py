@@ -20,7 +20,6 @@ from gpt2_lightning.errors import InputError
 _PART = ".part"
 _CHECKSUM = ".sha256"
 _MARGIN = 1.02  # of a checkpoint's tensors: what the file has besides them
-_CHUNK = 1 << 20  # bytes
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
@@ -47,12 +46,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
                     torch.save(checkpoint, hashing)  # pyright: ignore[reportArgumentType]  (it writes only)
                     file.flush()
                     os.fsync(file.fileno())
-                # Both digests first: whichever file is there after a kill is one of them.
-                earlier = _digests(path)[:1]
-                _write_digests(path, [hashing.hexdigest(), *earlier])
-                part.replace(path)
-                _sync_folder(path.parent)
-                _write_digests(path, [hashing.hexdigest()])
+                _put(part, path, [hashing.hexdigest()])
             finally:
                 part.unlink(missing_ok=True)
 
@@ -115,12 +109,20 @@ def copy(path: Path, other: Path) -> None:
             shutil.copyfile(path, part)
             with part.open("rb") as file:
                 os.fsync(file.fileno())
-            _write_digests(other, [*_digests(path)[:1], *_digests(other)[:1]])
-            part.replace(other)
-            _sync_folder(other.parent)
-            _write_digests(other, _digests(path)[:1])
+            _put(part, other, _digests(path)[:1])
         finally:
             part.unlink(missing_ok=True)
+
+
+def _put(part: Path, path: Path, digest: list[str]) -> None:
+    """Let a whole file take the place of a checkpoint, and its digest that of the other's.
+
+    Both digests come first: whichever file is there after a kill has one of them.
+    """
+    _write_digests(path, [*digest, *_digests(path)[:1]])
+    part.replace(path)
+    _sync_folder(path.parent)
+    _write_digests(path, digest)
 
 
 def sweep(folder: Path) -> None:

@@ -75,14 +75,14 @@ class Guards(Callback):
         self.spike_deviations = spike_deviations
         self._skipped = 0
         self._step = 0
-        self._has_scaler = False
-        self._first_bad: Tensor | None = None  # number of the first such step, on the device; -1 for none
+        self._scaler: Any = None  # of the loss, in fp16
+        self._first_bad = torch.tensor(-1)  # number of the first such step, on the device; -1 for none
         self._spikes = {metrics.EVENT_NLL_SPIKE: Spikes(), metrics.EVENT_GRAD_NORM_SPIKE: Spikes()}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._step = trainer.global_step
         self._first_bad = torch.full((), -1, device=pl_module.device)
-        self._has_scaler = getattr(trainer.precision_plugin, "scaler", None) is not None
+        self._scaler = getattr(trainer.precision_plugin, "scaler", None)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         if self._skipped >= self.skip_nonfinite_steps:
@@ -101,7 +101,7 @@ class Guards(Callback):
         self._step = step  # looked at
 
     def _is_finite(self, nll: Tensor, grad_norm: Tensor) -> Tensor:
-        return nll.isfinite() if self._has_scaler else nll.isfinite() & grad_norm.isfinite()
+        return nll.isfinite() if self._scaler is not None else nll.isfinite() & grad_norm.isfinite()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -112,20 +112,18 @@ class Guards(Callback):
         module = cast(_HasStepTensors, pl_module)
         finite, on_cpu = self._is_finite(module.step_nll, module.grad_norm), pl_module.device.type == "cpu"
         if not on_cpu or not finite:
-            assert self._first_bad is not None
             self._first_bad = torch.where(~finite & (self._first_bad < 0), self._step, self._first_bad)
         due = is_due(trainer, self._step)
         if due or on_cpu:
             self._stop_if_bad(trainer, module)
         if due:
-            self._check_scale(trainer)
+            self._check_scale()
         if due and self.spike_deviations:
             self._look_for_spikes(trainer, module)
 
-    def _check_scale(self, trainer: Trainer) -> None:
+    def _check_scale(self) -> None:
         """In fp16, stop where every gradient overflows however small the loss is made."""
-        scaler = getattr(trainer.precision_plugin, "scaler", None)
-        if scaler is not None and (scale := scaler.get_scale()) < _LEAST_SCALE:
+        if self._scaler is not None and (scale := self._scaler.get_scale()) < _LEAST_SCALE:
             raise DivergedError(
                 f"optimizer step {self._step}: the gradients overflow in fp16 even with the loss scaled by "
                 f"{scale:g}: the run is stopped. Try a lower learning rate, or --trainer.precision bf16-mixed"
@@ -134,14 +132,12 @@ class Guards(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if self._first_bad is not None:
-            self._stop_if_bad(trainer, cast(_HasStepTensors, pl_module))
+        self._stop_if_bad(trainer, cast(_HasStepTensors, pl_module))
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.on_save_checkpoint(trainer, pl_module, {})
 
     def _stop_if_bad(self, trainer: Trainer, module: _HasStepTensors) -> None:
-        assert self._first_bad is not None
         step = int(self._first_bad)
         if step < 0:
             return

@@ -46,6 +46,7 @@ class Progress(ProgressBar):
     def print(self, *args: Any, **kwargs: Any) -> None:
         if self._enabled:
             tqdm.write(" ".join(map(str, args)), file=sys.stdout)
+            sys.stdout.flush()  # or a log file shows nothing for minutes
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._total_steps = total_steps(trainer)

@@ -15,6 +15,7 @@ from gpt2_lightning.metrics import record
 from gpt2_lightning.model.diversity import distinct, repeated
 from gpt2_lightning.model.sampling import Sampling, continue_text, prompt_ids
 from gpt2_lightning.ranges import NonNegativeInt
+from gpt2_lightning.step_lines import take_back
 
 
 class SampleGenerator(Callback):
@@ -51,16 +52,8 @@ class SampleGenerator(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take back the samples of an earlier try that are past the step that this run goes on from."""
-        path = _path(trainer)
-        if trainer.is_global_zero and path.exists():
-            lines = path.read_text("utf-8").splitlines(keepends=True)
-            kept = [
-                line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= self._last_step
-            ]
-            if kept != lines:
-                part = path.with_suffix(".part")
-                part.write_text("".join(kept), encoding="utf-8")
-                part.replace(path)
+        if trainer.is_global_zero:
+            take_back(_path(trainer), self._last_step)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -50,7 +50,10 @@ class StopSignals:
         if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
             job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
         if number == signal.SIGUSR1 and job and self._is_talking:
-            subprocess.run(["scontrol", "requeue", job], check=False)
+            try:
+                subprocess.run(["scontrol", "requeue", job], check=True)
+            except (OSError, subprocess.SubprocessError) as error:
+                print(f"the job cannot be put back into the queue: {error}", flush=True)
         return RunInterrupted(_EXIT_CODES[number])
 
     def _take(self, number: int, frame: Any) -> None:

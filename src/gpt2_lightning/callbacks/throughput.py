@@ -104,12 +104,12 @@ class Throughput(Callback):
         if step == self._first_step + 1 and not self._has_stepped:
             self._started, self._has_stepped = time.perf_counter(), True
         due = is_due(trainer, step) and step != self._last_step
-        if due and pl_module.device.type == "cuda":
+        if due and self._is_cuda:
             torch.cuda.synchronize(pl_module.device)
         self.tokens += batch["input_ids"].numel() * trainer.world_size
         self.seconds += time.perf_counter() - self._batch_started
         waited = datamodule_of(trainer).wait_seconds
-        if pl_module.device.type == "cuda":  # which goes on computing meanwhile
+        if self._is_cuda:  # which goes on computing meanwhile
             self.seconds += waited - self._waited
         self._waited = waited
         if due:

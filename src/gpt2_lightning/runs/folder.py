@@ -7,7 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cache
 from importlib.metadata import distributions
@@ -44,32 +45,22 @@ def create(logs: Path, experiment: str, run: str | None = None) -> Path:
     Raises:
         InputError: if a name is no plain one, the run exists, or the folder cannot be written.
     """
-    if run is not None:
-        folder = place(logs, experiment, run)
+    name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S") if run is None else run
+    folder, number = place(logs, experiment, name), 1
+    while True:
         try:
             folder.mkdir(parents=True)
+            return folder
         except FileExistsError:
-            raise InputError(
-                f"--run {run!r}: {folder} exists; continue it with make resume RUN={folder}, or say "
-                "--auto_resume true"
-            ) from None
+            if run is not None:
+                raise InputError(
+                    f"--run {run!r}: {folder} exists; continue it with make resume RUN={folder}, or say "
+                    "--auto_resume true"
+                ) from None
+            number += 1
+            folder = folder.with_name(f"{name}-{number}")
         except OSError as error:
             raise InputError(f"--logs {str(logs)!r}: cannot be written ({error.strerror})") from None
-        return folder
-    place(logs, experiment, "run")
-    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    try:
-        (logs / experiment).mkdir(parents=True, exist_ok=True)
-        number = 1
-        while True:
-            folder = logs / experiment / (stamp if number == 1 else f"{stamp}-{number}")
-            try:
-                folder.mkdir()
-                return folder
-            except FileExistsError:
-                number += 1
-    except OSError as error:
-        raise InputError(f"--logs {str(logs)!r}: cannot be written ({error.strerror})") from None
 
 
 def of_checkpoint(checkpoint: Path) -> Path | None:
@@ -78,18 +69,22 @@ def of_checkpoint(checkpoint: Path) -> Path | None:
     return folder if (folder / "config.yaml").is_file() else None
 
 
-def lock(folder: Path) -> FileLock:
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
     """Keep every other process from training this run; the lock of a process that is gone is free.
 
     Raises:
         InputError: if another process has it.
     """
-    held = FileLock(folder / "run.lock")
+    held = FileLock(folder / "run.lock", timeout=0)
     try:
-        held.acquire(timeout=0)
+        held.acquire()
     except Timeout:
         raise InputError(f"{folder}: another process is training this run") from None
-    return held
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def remove_unused(folder: Path) -> None:

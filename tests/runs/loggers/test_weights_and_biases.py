@@ -177,3 +177,13 @@ def test_numbers_of_every_kind_are_kept_and_media_of_others_left_out(tmp_path: P
     row = history(files(tmp_path)[-1])[1]
     assert (row["a"], row["b"]) == (1.5, True)
     assert "image" not in row
+
+
+def test_it_can_be_turned_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    wandb.teardown()
+    logger = WeightsAndBiases(save_dir=str(tmp_path))
+    logger.begin(0, DESCRIPTION)
+    logger.log_metrics({metrics.TRAIN_NLL: 3.0}, step=10)
+    logger.finalize("success")
+    assert not files(tmp_path)

@@ -7,6 +7,8 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from gpt2_lightning.step_lines import take_back
+
 
 class Journal:
     """Everything that was logged, a JSON object a line: W&B's own file is behind when a run is killed."""
@@ -17,14 +19,7 @@ class Journal:
 
     def take_back(self, step: int) -> list[tuple[int, dict[str, Any]]]:
         """Forget what was logged after a step; returns what was until then."""
-        lines = self._path.read_text("utf-8").splitlines(keepends=True) if self._path.exists() else []
-        whole = [(json.loads(line), line) for line in lines if line.endswith("\n")]
-        kept = [(row, line) for row, line in whole if row["step"] <= step]
-        part = self._path.with_suffix(".part")
-        part.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text("".join(line for _, line in kept), encoding="utf-8")
-        part.replace(self._path)
-        return [(row["step"], _logged(row["values"])) for row, _ in kept]
+        return [(row["step"], _logged(row["values"])) for row in take_back(self._path, step)]
 
     def add(self, step: int | None, values: Mapping[str, Any]) -> None:
         if self._file is None:

@@ -77,11 +77,14 @@ class WeightsAndBiases(WandbLogger):
             "tags": list(description.tags),
             "notes": description.notes or None,
         }
-        run, rows = self._begin(), self._journal.take_back(step)
+        rows = self._journal.take_back(step)
         try:
+            run = self._begin()
             for number, values in rows:
                 if number >= run.step:  # of an online run, what the server does not have
                     run.log(values, step=number)
+        except InputError:
+            raise
         except Exception as error:
             self._lose(error)
 
@@ -160,11 +163,12 @@ class WeightsAndBiases(WandbLogger):
         """End W&B's run, and say how an offline one is uploaded."""
         if self._experiment is None or self._is_lost:
             return
-        place = Path(self._experiment.settings.sync_dir)
         try:
+            place = self._experiment.settings.sync_dir
             self._experiment.finish(exit_code=0 if status == "success" else 1)
         except Exception as error:
             self._lose(error)
+            return
         self._experiment = None
         self._journal.close()
         if self._mode == "offline":

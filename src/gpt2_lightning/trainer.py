@@ -1,0 +1,75 @@
+"""Lightning's Trainer, with the verbs that do not train."""
+
+from pathlib import Path
+
+from lightning.pytorch import Trainer
+
+from gpt2_lightning.data.datamodule import TextDataModule
+from gpt2_lightning.errors import InputError
+from gpt2_lightning.inference.export import export, load_weights
+from gpt2_lightning.model.module import GPT2Module
+from gpt2_lightning.runs import folder as run_folder
+from gpt2_lightning.runs import preflight
+
+
+class GPT2Trainer(Trainer):
+    """Lightning's Trainer with two verbs that do not train and take the configuration of `fit`."""
+
+    def preflight(
+        self,
+        model: GPT2Module,
+        datamodule: TextDataModule,
+        ckpt_path: str | None = None,
+        weights_only: bool | None = None,
+    ) -> None:
+        """Build the token store, and say what a run would do: counts, arithmetic, one decoded row.
+
+        Args:
+            model: whose parameters are counted.
+            datamodule: whose corpus it is.
+            ckpt_path: not used; a run's configuration has it.
+            weights_only: not used; a run's configuration has it.
+        """
+        self._get_ready(model, datamodule)
+        print(preflight.report(self, model, datamodule))
+
+    def _get_ready(self, model: GPT2Module, datamodule: TextDataModule) -> None:
+        """Give both to each other, as Lightning does for its own verbs, with the token store there."""
+        datamodule.prepare_data()
+        datamodule.setup()
+        datamodule.trainer = model.trainer = self  # whose devices and accumulation decide the steps
+        self.datamodule = datamodule
+
+    def export(
+        self,
+        model: GPT2Module,
+        datamodule: TextDataModule,
+        ckpt_path: str | None = None,
+        weights_only: bool | None = None,
+        folder: str | None = None,
+        merge: bool = False,
+    ) -> None:
+        """Write a checkpoint's model as a Hugging Face folder.
+
+        Args:
+            model: of the run's configuration.
+            datamodule: whose tokenizer goes with it.
+            ckpt_path: the checkpoint.
+            weights_only: not used; a checkpoint is loaded as data always.
+            folder: to write; `export`, or merged `export-merged`, in the run's folder if not given.
+            merge: work an adapter into the model's weights.
+        """
+        checkpoint = Path(ckpt_path or "")
+        if not checkpoint.is_file():
+            raise InputError("--ckpt_path must be given: logs/<experiment>/<run>/checkpoints/best.ckpt")
+        run = run_folder.of_checkpoint(checkpoint)
+        if folder is None and run is None:
+            raise InputError(
+                f"--ckpt_path {ckpt_path!r}: lies in no run's folder; say where to write with --folder"
+            )
+        self._get_ready(model, datamodule)
+        model.configure_model()
+        load_weights(model, checkpoint)
+        place = Path(folder) if folder else Path(str(run)) / ("export-merged" if merge else "export")
+        export(model, datamodule.tokenizer, place, merge)
+        print(place)
