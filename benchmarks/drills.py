@@ -240,7 +240,7 @@ def random_kills(drills: Drills, tries: int) -> None:
         child = drills.fit(logs, ENDLESS, begun)
         while number % 10 and not started.exists():  # one in ten may die on its way there
             time.sleep(0.01)
-        time.sleep(moments.uniform(0, 0.12))
+        time.sleep(moments.uniform(0, 0.4))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         last = next(logs.glob("*/drill/checkpoints/last.ckpt"), None)
