@@ -83,7 +83,7 @@ bench: $(ENVIRONMENT) ## run the benchmarks that need no text or base; each prin
 	@for name in nll corpora seeing; do $(PY) benchmarks/$$name.py || exit 1; done
 
 drills: $(ENVIRONMENT) ## kill, stop and damage runs in every way, and say what was lost; ARGS="--kills 200"
-	@$(PY) benchmarks/drills.py $(ARGS)
+	@$(shell unshare -rm true 2> /dev/null && echo unshare -rm) $(PY) benchmarks/drills $(ARGS)
 
 lock: ## write requirements.lock anew from pyproject.toml, with torch at TORCH=
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock

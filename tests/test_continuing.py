@@ -1,8 +1,10 @@
 """Going on with a run: by name, after signals, on other micro-batches; what is refused."""
 
+import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -172,3 +174,31 @@ def test_when_memory_is_over_the_remedy_keeps_the_step(tmp_path: Path, capsys: p
         line = refusal(capsys, tmp_path, "--data.micro_batch_size=6", "--trainer.val_check_interval=4")
     same = "--data.micro_batch_size 3 --trainer.accumulate_grad_batches 2 --trainer.val_check_interval 8"
     assert same in line
+
+
+def test_a_full_disk_is_said_and_the_run_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Whatever was being written, by whichever library."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    assert fit(tmp_path, *NAMED, "--trainer.max_steps=2") == 0
+    folder = run_folder(tmp_path)
+    with mock.patch("gpt2_lightning.model.module.GPT2Module.training_step", full):
+        line = refusal(capsys, tmp_path, *NAMED, "--trainer.max_steps=4")
+    assert line == (
+        f"error: {folder}: cannot be written: the disk is full; make room, and go on with "
+        f"make resume RUN={folder}"
+    )
+    assert fit(tmp_path, *NAMED, "--trainer.max_steps=4") == 0
+
+
+def test_a_port_of_the_ranks_that_is_in_use_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    ranks = ["--trainer.devices=2", "--trainer.strategy=ddp"]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        for port in (str(server.getsockname()[1]), "many"):
+            monkeypatch.setenv("MASTER_PORT", port)
+            assert f"MASTER_PORT {port}: is no free port" in refusal(capsys, tmp_path, *ranks)
+    assert not list(tmp_path.glob("logs/*"))

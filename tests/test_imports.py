@@ -9,7 +9,8 @@ from tests.conftest import ROOT
 
 SOURCE = ROOT / "src" / "gpt2_lightning"
 LAYERS = [
-    {"errors", "ranges", "metrics", "precision", "locations", "run_length", "secret_options", "step_lines"},
+    {"errors", "ranges", "metrics", "precision", "locations", "run_length"}
+    | {"secret_options", "step_lines", "checksums"},
     {"data", "model"},
     {"callbacks"},
     {"inference", "runs"},

@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -93,6 +94,15 @@ def test_a_folder_that_is_no_environment_is_not_overwritten(tmp_path: Path):
     assert result.returncode == 2
     assert "was not made by this Makefile and is left alone" in result.stdout
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+def test_tensorboard_says_that_its_port_is_in_use():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        result = make("VENV=", "tensorboard", f"PORT={port}")
+    assert result.returncode == 2
+    assert f"port {port}, it was already in use" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_clean_asks_first(tmp_path: Path):

@@ -110,3 +110,15 @@ def test_two_ranks_give_the_losses_weights_and_files_of_one(tmp_path: Path):
     summaries = [json.loads((run / "summary.json").read_text()) for run in (one, two)]
     for name in ("steps", "tokens", "epochs"):
         assert summaries[0][name] == summaries[1][name]
+
+
+def test_a_run_of_one_rank_goes_on_on_two(tmp_path: Path):
+    common = ["--run=mine", "--auto_resume=true", "--warmup.schedule=constant", "--warmup.warmup_steps=0"]
+    one = ["--data.micro_batch_size=4", *common]
+    two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.micro_batch_size=2", *common]
+    whole = train(tmp_path / "whole", *one)
+    train(tmp_path / "other", *one, "--trainer.max_steps=3")
+    other = train(tmp_path / "other", *two)
+    numbers = [[float(row["train/nll"]) for row in read_metrics(run)] for run in (whole, other)]
+    assert len(numbers[0]) == 6
+    assert numbers[1] == pytest.approx(numbers[0], rel=1e-5)

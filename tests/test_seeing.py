@@ -190,6 +190,18 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(tmp_pat
     assert (folder / "checkpoints" / "last.ckpt").exists() == (step > 1)
 
 
+def test_a_key_of_weights_and_biases_that_cannot_be_one_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("WANDB_API_KEY", "short")
+    wandb.teardown()
+    with pytest.raises(SystemExit) as stop:
+        main(*options(tmp_path), *TEXT, *TOY, f"--trainer.logger={ROOT}/configs/logger/wandb.yaml")
+    assert stop.value.code == 2
+    assert "error: WANDB_API_KEY: API key must have" in capsys.readouterr().err
+    wandb.teardown()
+
+
 def test_patience_ends_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     extra = [
         "--trainer.max_steps=100",

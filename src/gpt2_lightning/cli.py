@@ -1,7 +1,10 @@
 """The LightningCLI: sections of options, checks across them, the run's folder, and what follows a run."""
 
+import errno
 import os
 import shutil
+import signal
+import socket
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,6 +15,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_only
 
 from gpt2_lightning.callbacks.checkpoint_io import SafeCheckpointIO, newest_whole
@@ -37,6 +41,7 @@ from gpt2_lightning.quiet import quiet
 from gpt2_lightning.ranges import NonNegativeInt
 from gpt2_lightning.run_length import time_share, total_steps
 from gpt2_lightning.runs import folder as run_folder
+from gpt2_lightning.runs.loggers import weights_and_biases
 from gpt2_lightning.runs.record import RunRecord
 from gpt2_lightning.runs.summary import find, table
 from gpt2_lightning.secret_options import check_arguments, check_config
@@ -99,6 +104,8 @@ class GPT2CLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         trains = subcommand == "fit" and rank_zero_only.rank == 0  # pyright: ignore[reportFunctionMemberAccess]
+        if trains and self.trainer.world_size > 1:
+            _check_master_port()
         try:
             with run_folder.lock(Path(os.environ[_RUN_FOLDER])) if trains else nullcontext():
                 super()._run_subcommand(subcommand)
@@ -106,6 +113,20 @@ class GPT2CLI(LightningCLI):
             if not is_out_of_memory(error):
                 raise
             raise InputError(remedy(self.config[subcommand])) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise InputError(self._full_disk(error)) from None
+        finally:
+            if isinstance(launcher := self.trainer.strategy.launcher, _SubprocessScriptLauncher):
+                launcher.kill(signal.SIGTERM)  # other ranks, which may wait for this one
+
+    def _full_disk(self, error: OSError) -> str:
+        message = f"{error.filename or self.trainer.default_root_dir}: cannot be written: the disk is full"
+        last = Path(self.trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        if self.config.subcommand != "fit" or not last.is_file():
+            return message
+        return f"{message}; make room, and go on with make resume RUN={self.trainer.default_root_dir}"
 
     def before_instantiate_classes(self) -> None:
         config = self.config[str(self.subcommand)]
@@ -124,6 +145,8 @@ class GPT2CLI(LightningCLI):
         for logger in _as_list(trainer.logger):
             if isinstance(logger, Namespace) and "save_dir" in logger.get("init_args", {}):
                 logger.init_args.save_dir = str(folder)
+            if isinstance(logger, Namespace) and logger.class_path.endswith(".WeightsAndBiases"):
+                weights_and_biases.mode()  # refuses a key that is none; a constructor's errors are wrapped
 
     def _run_folder(self, config: Namespace) -> Path:
         """Where this run writes: the folder of the checkpoint it continues, or a new one."""
@@ -184,6 +207,19 @@ class GPT2CLI(LightningCLI):
         print(f"Next:  make sample RUN={folder}" + (f' PROMPT="{prompts[0]}"' if prompts else ""))
         if any(isinstance(logger, TensorBoardLogger) for logger in self.trainer.loggers):
             print("       make tensorboard")
+
+
+def _check_master_port() -> None:
+    """Where Lightning starts the ranks itself: they would wait half an hour for each other."""
+    port = os.environ.get("MASTER_PORT")
+    if port is None or "TORCHELASTIC_RUN_ID" in os.environ or "LOCAL_RANK" in os.environ:
+        return
+    try:
+        socket.create_server(("", int(port))).close()
+    except (OSError, ValueError, OverflowError):
+        raise InputError(
+            f"MASTER_PORT {port}: is no free port; name another, or none: one is found"
+        ) from None
 
 
 def _slurm_name() -> str:

@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from gpt2_lightning.callbacks.checkpoint_io import read
+from gpt2_lightning.checksums import write_sums
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.locations import is_model
 from gpt2_lightning.model.module import GPT2Module
@@ -34,7 +35,7 @@ def export(module: GPT2Module, tokenizer: PreTrainedTokenizerFast, folder: Path,
     Args:
         module: with the weights to write.
         tokenizer: the one it was trained with.
-        folder: to write: safetensors, configuration, tokenizer; in float32.
+        folder: to write: safetensors, configuration, tokenizer, SHA256SUMS; in float32.
         merge: write the adapted model as one that needs no adapter, after a look whether its logits
             stayed; the module is merged then.
 
@@ -64,6 +65,7 @@ def export(module: GPT2Module, tokenizer: PreTrainedTokenizerFast, folder: Path,
     tokenizer.save_pretrained(part)
     for path in part.iterdir():
         path.chmod(0o644)  # safetensors writes files that nobody else can read
+    write_sums(part)
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
     model.train(was_training)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from gpt2_lightning.checksums import check_sums
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.inference.export import BASE_FILE
 from gpt2_lightning.locations import is_adapter, locate, newest_export
@@ -45,6 +46,7 @@ def _load(place: str) -> tuple[Any, Any]:
     """A model, or an adapter on the model that it adapts; and the tokenizer."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    check_sums(Path(place))
     try:
         if is_adapter(Path(place)):
             return _load_adapter(Path(place)), AutoTokenizer.from_pretrained(place)

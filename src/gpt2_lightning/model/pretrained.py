@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from gpt2_lightning.checksums import check_sums
 from gpt2_lightning.data.tokenizer import Pretrained, end_of_text_id
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.locations import is_adapter
@@ -103,8 +104,9 @@ def load(path: str, config: GPT2Config) -> GPT2LMHeadModel:
     Only safetensors are read, which hold numbers and nothing that runs.
 
     Raises:
-        InputError: if the weights cannot be read, are not whole, or have another shape.
+        InputError: if the weights cannot be read, are not whole, were altered, or have another shape.
     """
+    check_sums(Path(path))
     positions = read_config(path).n_positions
     try:
         loaded: Any = GPT2LMHeadModel.from_pretrained(

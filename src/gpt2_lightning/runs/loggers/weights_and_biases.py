@@ -48,7 +48,7 @@ class WeightsAndBiases(WandbLogger):
         group: str | None = None,
         save_dir: str = "",
     ) -> None:
-        self._mode = _mode()
+        self._mode = mode()
         folder = Path(save_dir)
         super().__init__(
             name=name or folder.name or None,
@@ -175,7 +175,7 @@ class WeightsAndBiases(WandbLogger):
             print(f"to upload this run to W&B:\n  wandb sync {place}", flush=True)
 
 
-def _mode() -> str:
+def mode() -> str:
     """`online`, `offline` or `disabled`: by `WANDB_MODE`, or by whether there is a key.
 
     Raises:
@@ -189,11 +189,11 @@ def _mode() -> str:
             "--trainer.logger: the package wandb is not installed: pip install wandb, or leave W&B out"
         ) from None
     settings = wandb.setup().settings
-    mode = os.environ.get("WANDB_MODE")
-    if mode in ("offline", "disabled", "dryrun"):
-        return "disabled" if mode == "disabled" else "offline"
+    asked = os.environ.get("WANDB_MODE")
+    if asked in ("offline", "disabled", "dryrun"):
+        return "disabled" if asked == "disabled" else "offline"
     key = settings.api_key or _key_in_netrc(settings.base_url)
-    if not key and mode != "online":
+    if not key and asked != "online":
         return "offline"
     if problem := check_api_key(key or ""):
         raise InputError(f"WANDB_API_KEY: {problem} Give a whole key, or none: then the run is offline")
