@@ -15,7 +15,7 @@ ENVIRONMENT := $(VENV)/.complete
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help known-names train preflight tokens export resume sample tensorboard test format lint types check bench drills lock clean active-environment
+.PHONY: help known-names train preflight tokens export resume sample chat evaluate tensorboard test format lint types check bench drills lock clean active-environment
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,7 +54,14 @@ resume: $(ENVIRONMENT) ## continue a run where it stopped: RUN=logs/<experiment>
 	@$(PY) train.py fit --config $(given_run)/config.yaml --ckpt_path $(given_run)/checkpoints/last.ckpt $(ARGS)
 
 sample: $(ENVIRONMENT) ## continue a text: PROMPT="..." [RUN=...] [ARGS="--temperature 0.7 --top_k 50 --top_p 0.9 --seed 0"]
-	@$(PY) -m gpt2_lightning sample $(if $(RUN),--run "$(RUN)") --prompt="$$PROMPT" $(ARGS)
+	@$(PY) -m gpt2_lightning generate $(if $(RUN),--run "$(RUN)") --prompt="$$PROMPT" $(ARGS)
+
+chat: $(ENVIRONMENT) ## talk with a model in the template it was tuned with: [RUN=...]
+	@$(PY) -m gpt2_lightning chat $(if $(RUN),--run "$(RUN)") $(ARGS)
+
+evaluate: $(ENVIRONMENT) ## perplexity and bits per byte of models on a text: RUN="..." or MODEL="..." [DATA=]
+	@$(PY) -m gpt2_lightning evaluate $(or $(strip $(RUN) $(MODEL)),$(error give what to evaluate: make $@ \
+	  RUN=logs/<experiment>/<run>, or MODEL= with a folder or a hub id)) $(if $(DATA),--data $(call existing,data,$(DATA),DATA)) $(ARGS)
 
 export PROMPT
 tensorboard: $(ENVIRONMENT) ## show the curves of all runs on http://127.0.0.1:6006 (PORT=)

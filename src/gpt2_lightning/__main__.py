@@ -1,10 +1,14 @@
-"""The commands that are no verbs of Lightning's Trainer: `python -m gpt2_lightning sample`."""
+"""The commands that are no verbs of Lightning's Trainer: `python -m gpt2_lightning generate`, ..."""
 
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import takewhile
+from typing import Any
 
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.inference.generate import sample
+from gpt2_lightning.inference.evaluate import corpus_of_run, evaluate
+from gpt2_lightning.inference.generate import chat, generate
 from gpt2_lightning.model.sampling import Sampling
 from gpt2_lightning.option_errors import Parser, fail
 from gpt2_lightning.quiet import quiet
@@ -17,26 +21,54 @@ def main(args: Sequence[str] | None = None) -> int:
         args: options; `sys.argv`'s if not given.
     """
     quiet()
+    given = list(sys.argv[1:] if args is None else args)
     parser = Parser(prog="python -m gpt2_lightning", description="Use what training made.")
     commands = parser.add_subcommands()
-    commands.add_subcommand("sample", _sample_parser(), help="continue a prompt with a trained model")
-    config = parser.parse_args(args)
+    for name, command in (("generate", generate), ("chat", chat)):
+        commands.add_subcommand(name, _writing_parser(command), help=_first_line(command))
+    commands.add_subcommand("evaluate", _evaluate_parser(), help=_first_line(evaluate))
     try:
-        options = config.sample.as_dict()
-        sampling = Sampling(**{name: options.pop(name) for name in Sampling.__dataclass_fields__})
-        sample(sampling, **options)
+        config = parser.parse_args(_with_corpus(given) if given[:1] == ["evaluate"] else given)
+        if config.subcommand == "evaluate":
+            evaluate(**vars(parser.instantiate(config).evaluate))
+        else:
+            options = config[config.subcommand].as_dict()
+            sampling = Sampling(**{name: options.pop(name) for name in Sampling.__dataclass_fields__})
+            {"generate": generate, "chat": chat}[config.subcommand](sampling, **options)
     except InputError as error:
-        fail(str(error))
+        fail(" ".join(str(error).split()))
     except KeyboardInterrupt:
+        print()
         return 130
     return 0
 
 
-def _sample_parser() -> Parser:
-    parser = Parser(description="Continue a prompt with a trained model, printed as it is written.")
-    parser.add_function_arguments(sample, skip={"sampling"})
+def _writing_parser(command: Callable[..., None]) -> Parser:
+    parser = Parser(description=_first_line(command))
+    parser.add_function_arguments(command, skip={"sampling"})
     parser.add_class_arguments(Sampling)
     return parser
+
+
+def _evaluate_parser() -> Parser:
+    parser = Parser(description=_first_line(evaluate))
+    parser.add_argument("models", nargs="+", help="Runs, exports, adapters, folders of a GPT-2, or hub ids.")
+    parser.add_function_arguments(evaluate, skip={"models"})
+    return parser
+
+
+def _with_corpus(given: list[str]) -> list[str]:
+    """The options of `evaluate`, with the corpus of the first model's run where none is given."""
+    models = list(takewhile(lambda each: not each.startswith("-"), given[1:]))
+    options = given[1 + len(models) :]
+    names = {option.split("=")[0] for option in options}
+    if not models or names & {"--data", "--data.source", "--help", "-h"}:
+        return given
+    return ["evaluate", *models, "--data", json.dumps(corpus_of_run(models[0])), *options]
+
+
+def _first_line(command: Callable[..., Any]) -> str:
+    return str(command.__doc__).splitlines()[0]
 
 
 if __name__ == "__main__":

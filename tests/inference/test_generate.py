@@ -1,12 +1,21 @@
+import io
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from gpt2_lightning.__main__ import main
+from gpt2_lightning.checksums import write_sums
+from gpt2_lightning.data.templates import CHAT_TEMPLATES, TEMPLATES
 from gpt2_lightning.data.tokenizer import ByteLevelBPE
+from gpt2_lightning.inference.generate import conversation
+from gpt2_lightning.inference.loading import load_model
 from gpt2_lightning.model.architecture import Architecture, build
-from gpt2_lightning.model.sampling import Sampling, continue_text
+from gpt2_lightning.model.generation import continue_text
+from gpt2_lightning.model.sampling import Sampling
 
 
 @pytest.fixture
@@ -22,12 +31,12 @@ def run(tmp_path: Path) -> Path:
 
 
 def output(capsys: pytest.CaptureFixture[str], *options: str) -> str:
-    assert main(["sample", *options]) == 0
+    assert main(["generate", *options]) == 0
     return capsys.readouterr().out
 
 
 def test_streamed_text_is_what_the_model_writes(run: Path, capsys: pytest.CaptureFixture[str]):
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     printed = output(
         capsys, "--run", str(run), "--prompt", "the cat", "--seed", "3", "--max_new_tokens", "30"
@@ -44,6 +53,110 @@ def test_newest_run_is_the_default_and_seeds_matter(run: Path, capsys: pytest.Ca
     assert texts[0] == texts[1] != texts[2]
 
 
+def lines(printed: str) -> list[dict]:
+    return [json.loads(line) for line in printed.splitlines()]
+
+
+def test_a_file_of_prompts_becomes_json_lines(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Each text is the one that its prompt and seed give alone."""
+    prompts = ["the cat", "人工智能", "the"]
+    (tmp_path / "prompts.txt").write_text("\n".join(prompts))
+    (tmp_path / "prompts.jsonl").write_text("\n".join(json.dumps({"prompt": each}) for each in prompts))
+    common = ["--run", str(run), "--max_new_tokens", "90", "--num_samples", "2", "--batch_size", "4"]
+    found = lines(output(capsys, *common, "--prompts", str(tmp_path / "prompts.txt")))
+    file = tmp_path / "texts.jsonl"
+    output(capsys, *common, "--prompts", str(tmp_path / "prompts.jsonl"), "--output", str(file))
+    assert lines(file.read_text()) == found
+    assert [(each["prompt"], each["seed"]) for each in found] == [(p, n) for p in prompts for n in (0, 1)]
+    for each in found:
+        options = ["--prompt", each["prompt"], "--seed", str(each["seed"]), "--max_new_tokens", "90"]
+        assert each["prompt"] + each["text"] in output(capsys, "--run", str(run), *options)
+
+
+def test_a_wrong_line_of_a_file_of_prompts_is_named(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    path = tmp_path / "prompts.jsonl"
+    for line, message in (("{", "is no JSON"), ('{"text": "a"}', "the text field 'prompt' is needed")):
+        path.write_text('{"prompt": "a"}\n' + line)
+        with pytest.raises(SystemExit) as stop:
+            main(["generate", "--run", str(run), "--prompts", str(path)])
+        assert stop.value.code == 2
+        error = capsys.readouterr().err
+        assert f"{path}:2: " in error
+        assert message in error
+
+
+def test_a_prompt_longer_than_the_context_is_read_to_its_end(run: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["generate", "--run", str(run), "--prompt", "the cat " * 90]) == 0
+    assert "tokens: its last 64 are read" in capsys.readouterr().err
+
+
+def refusal(capsys: pytest.CaptureFixture[str], run: Path) -> str:
+    with pytest.raises(SystemExit) as stop:
+        main(["generate", "--run", str(run)])
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_an_altered_export_or_one_without_a_tokenizer_is_refused(
+    run: Path, capsys: pytest.CaptureFixture[str]
+):
+    export = run / "export"
+    write_sums(export)
+    output(capsys, "--run", str(run), "--max_new_tokens", "1")
+    weights = export / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert "model.safetensors: was altered after it was written" in refusal(capsys, run)
+    weights.write_bytes(content)
+    (export / "SHA256SUMS").unlink()
+    for path in export.glob("tokenizer*"):
+        path.unlink()
+    assert "comes with no tokenizer that can be used" in refusal(capsys, run)
+
+
+@pytest.mark.parametrize("template", [None, "alpaca", "chat"])
+def test_a_conversation_keeps_the_template(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, template: Any
+):
+    tokenizer = AutoTokenizer.from_pretrained(run / "export")
+    tokenizer.chat_template = CHAT_TEMPLATES[template] if template else None
+    tokenizer.save_pretrained(run / "export")
+    monkeypatch.setattr("sys.stdin", io.StringIO("the cat\n\nthe mat\n/new\nthe cat\n"))
+    assert main(["chat", "--run", str(run), "--max_new_tokens", "20"]) == 0
+    first, *answers = capsys.readouterr().out.split("\n")
+    assert ("in its template" if template else "as plain text") in first
+    model, _, _ = load_model(str(run), "--run")
+    sampling = Sampling(max_new_tokens=20, stop=("\n### ",))
+    asked = [{"role": "user", "content": "the cat"}]
+    answer = continue_text(model, tokenizer, conversation(tokenizer, asked), sampling)
+    asked += [{"role": "assistant", "content": answer}, {"role": "user", "content": "the mat"}]
+    second = continue_text(model, tokenizer, conversation(tokenizer, asked), sampling)
+    assert "\n".join(answers) == f"{answer}\n{second}\n{answer}\n"
+
+
+@pytest.mark.parametrize(
+    ("template", "record", "messages"),
+    [
+        ("alpaca", {"instruction": "Say a.", "output": "a"}, ["Say a.", "a"]),
+        ("prompt_response", {"prompt": "Say a.", "response": " a"}, ["Say a.", " a"]),
+        ("chat", None, ["Say a.", "a", "And b?", "b"]),
+    ],
+)
+def test_a_chat_template_is_what_training_saw(run: Path, template: Any, record: Any, messages: list[str]):
+    tokenizer = AutoTokenizer.from_pretrained(run / "export")
+    said = [
+        {"role": "assistant" if n % 2 else "user", "content": content} for n, content in enumerate(messages)
+    ]
+    segments = TEMPLATES[template](record or {"messages": said})
+    seen = "".join(segment.text for segment in segments)
+    tokenizer.chat_template = CHAT_TEMPLATES[template]
+    assert tokenizer.apply_chat_template(said, tokenize=False) == seen + "<|endoftext|>"
+    before = "".join(segment.text for segment in segments[:-1])
+    assert conversation(tokenizer, said[:-1]) == before
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -52,13 +165,16 @@ def test_newest_run_is_the_default_and_seeds_matter(run: Path, capsys: pytest.Ca
         (["--temprature", "1"], "--temprature: no such option; did you mean --temperature?"),
         (["--run", "./nowhere"], "--run './nowhere': no such folder"),
         (["--logs", "nowhere"], "no run below 'nowhere' has an export yet"),
+        (["--repetition_penalty", "0"], "--repetition_penalty: 0 is out of range"),
+        (["--prompts", "nowhere.txt"], "--prompts 'nowhere.txt': cannot be read"),
+        (["--prompt", "a", "--prompts", "pyproject.toml"], "--prompt and --prompts exclude each other"),
     ],
 )
 def test_wrong_options_give_one_message_and_exit_code_2(
     options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ):
     with pytest.raises(SystemExit) as stop:
-        main(["sample", *options])
+        main(["generate", *options])
     assert stop.value.code == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")

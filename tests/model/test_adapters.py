@@ -27,9 +27,10 @@ from gpt2_lightning.errors import InputError
 from gpt2_lightning.inference.export import export, load_weights
 from gpt2_lightning.model.adaptation import Trainable, check_adapter, headless, inject
 from gpt2_lightning.model.architecture import Architecture, build
+from gpt2_lightning.model.generation import context_of, continue_text
 from gpt2_lightning.model.module import GPT2Module
 from gpt2_lightning.model.nll import linear_nll
-from gpt2_lightning.model.sampling import Sampling, continue_text
+from gpt2_lightning.model.sampling import Sampling
 from tests.conftest import ROOT
 
 # PEFT 0.21 calls transformers 5.23 by names that are old there, and warns of itself; so does torch's tracer.
@@ -315,8 +316,8 @@ def test_prompt_tuning_leaves_room_in_the_context(base: str, train: Callable[...
     module = module_of(base, PromptTuningConfig(num_virtual_tokens=40))
     trainer = train([], module=module, max_steps=1, limit_val_batches=0)
     data: Any = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
-    text = continue_text(module.model, data.tokenizer, "the", Sampling(max_new_tokens=100))  # pyright: ignore
-    assert len(data.tokenizer("the" + text)["input_ids"]) <= 24
+    assert context_of(module.model) == 24
+    assert continue_text(module.model, data.tokenizer, "the", Sampling(max_new_tokens=100))  # pyright: ignore
 
 
 OTHER_OPTIONS: dict[str, dict[str, Any]] = {

@@ -1,69 +1,77 @@
+"""The choice of a token, against transformers' own processors on the same logits."""
+
 import pytest
 import torch
+from transformers.generation.logits_process import (
+    NoRepeatNGramLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
-from gpt2_lightning.data.tokenizer import ByteLevelBPE
-from gpt2_lightning.errors import InputError
-from gpt2_lightning.model.architecture import Architecture, build
-from gpt2_lightning.model.sampling import Sampling, continue_text, whole_characters
+from gpt2_lightning.model.sampling import Chooser, Ngrams, Sampling, likeliest
 
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return ByteLevelBPE(280).build(["the cat sat on the mat and the dog sat on the cat"])
-
-
-@pytest.fixture
-def model(tokenizer):
-    torch.manual_seed(0)
-    return build(Architecture(n_layer=1, n_head=1, n_embd=16, n_positions=32), len(tokenizer), 0)
+CPU = torch.device("cpu")
 
 
-def test_same_seed_same_text_and_another_seed_another(model, tokenizer):
-    texts = [continue_text(model, tokenizer, "the cat", Sampling(seed=seed)) for seed in (1, 1, 2)]
-    assert texts[0] == texts[1] != texts[2]
+def logits(rows: int = 4, entries: int = 50) -> torch.Tensor:
+    return 3 * torch.randn(rows, entries, generator=torch.Generator().manual_seed(1))
 
 
-def test_temperature_zero_takes_the_likeliest(model, tokenizer):
-    text = continue_text(model, tokenizer, "the cat", Sampling(temperature=0, max_new_tokens=1))
-    ids = torch.tensor([tokenizer("the cat")["input_ids"]])
-    likeliest = model.eval()(ids).logits[0, -1].argmax()
-    assert text == whole_characters(tokenizer.decode([likeliest], skip_special_tokens=True))
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.0])
+@pytest.mark.parametrize("top_k", [0, 1, 7, 50, 100])
+@pytest.mark.parametrize("top_p", [1e-6, 0.3, 0.9, 1.0])
+def test_filters_are_those_of_transformers(temperature: float, top_k: int, top_p: float):
+    scores = TemperatureLogitsWarper(temperature)(None, logits())  # pyright: ignore
+    if top_k:
+        scores = TopKLogitsWarper(top_k)(None, scores)  # pyright: ignore
+    if top_p < 1:
+        scores = TopPLogitsWarper(top_p)(None, scores)  # pyright: ignore
+    mine, tokens = likeliest(logits(), Sampling(temperature=temperature, top_k=top_k, top_p=top_p))
+    found = torch.zeros(4, 50).scatter(1, tokens, mine.softmax(dim=1))
+    torch.testing.assert_close(found, scores.softmax(dim=1))
 
 
-def test_top_k_one_is_greedy_at_any_temperature(model, tokenizer):
-    greedy = continue_text(model, tokenizer, "the", Sampling(temperature=0))
-    assert continue_text(model, tokenizer, "the", Sampling(temperature=5.0, top_k=1, seed=9)) == greedy
+def test_a_temperature_near_zero_is_no_overflow():
+    scores, tokens = likeliest(logits(), Sampling(temperature=1e-40))
+    assert scores.softmax(dim=1)[:, 0].tolist() == [1.0] * 4
+    assert tokens[:, 0].tolist() == logits().argmax(dim=1).tolist()
 
 
-def test_random_state_and_mode_stay_as_they_were(model, tokenizer):
-    before = torch.get_rng_state()
-    continue_text(model, tokenizer, "", Sampling())
-    assert torch.equal(torch.get_rng_state(), before)
-    assert all(part.training for part in model.modules())
+def test_the_repetition_penalty_is_that_of_transformers():
+    prompts = [[1, 2, 3], [40, 40, 49]]
+    expected = RepetitionPenaltyLogitsProcessor(5.0)(torch.tensor(prompts), logits(2).clone())  # pyright: ignore
+    chooser = Chooser(prompts, Sampling(temperature=0, repetition_penalty=5.0), [0, 0], 50, CPU)
+    assert chooser.choose(logits(2), [0, 1]) == expected.argmax(dim=1).tolist()
+    again = chooser.choose(logits(2), [0, 1])
+    assert again != chooser.choose(logits(2), [0, 1]) or again != expected.argmax(dim=1).tolist()
 
 
-def test_generation_ends_at_the_context(model, tokenizer):
-    class Tokens:
-        seen: list[int] = []
-
-        def put(self, value: torch.Tensor) -> None:
-            self.seen += value.flatten().tolist()
-
-        def end(self) -> None:
-            pass
-
-    model.lm_head.weight.data[0] = -10.0  # end-of-text never comes
-    tokens = Tokens()
-    continue_text(model, tokenizer, "the cat", Sampling(max_new_tokens=10_000), tokens)
-    assert len(tokens.seen) == 32
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_sequences_that_may_not_come_again_are_those_of_transformers(n: int):
+    tokens = torch.randint(4, (30,), generator=torch.Generator().manual_seed(n)).tolist()
+    for length in range(1, 30):
+        scores = NoRepeatNGramLogitsProcessor(n)(torch.tensor([tokens[:length]]), torch.zeros(1, 4))  # pyright: ignore
+        banned = set((scores[0] == -torch.inf).nonzero().flatten().tolist())
+        assert Ngrams(n, tokens[:length]).completing == banned
 
 
-def test_prompt_longer_than_the_context_is_refused(model, tokenizer):
-    with pytest.raises(InputError, match=r"context 32: shorten the prompt by at least \d+ tokens"):
-        continue_text(model, tokenizer, "the cat " * 40, Sampling())
+def test_tokens_come_as_often_as_their_probability():
+    probabilities = torch.tensor([0.5, 0.3, 0.2])
+    sampling = Sampling(temperature=1.0, top_k=0, top_p=1.0)
+    count = 6000
+    chooser = Chooser([[0]] * count, sampling, range(count), 3, CPU)
+    drawn = torch.tensor(chooser.choose(probabilities.log().expand(count, 3), range(count)))
+    shares = torch.bincount(drawn, minlength=3) / count
+    torch.testing.assert_close(shares, probabilities, atol=0.025, rtol=0)
 
 
-def test_text_never_ends_with_half_a_character(tokenizer):
-    ids = tokenizer("智能", add_special_tokens=False)["input_ids"]
-    assert len(ids) == 6
-    assert [whole_characters(tokenizer.decode(ids[:n])) for n in (3, 4, 5, 6)] == ["智", "智", "智", "智能"]
+def test_a_text_has_random_numbers_of_its_own():
+    sampling = Sampling(temperature=1.0)
+    alone = Chooser([[0]], sampling, [7], 50, CPU)
+    among = Chooser([[0]] * 3, sampling, [1, 7, 2], 50, CPU)
+    row = logits(1)
+    one = [alone.choose(row, [0])[0] for _ in range(5)]
+    assert one == [among.choose(row.expand(3, 50), [0, 1, 2])[1] for _ in range(5)]
+    assert len(set(one)) > 1

@@ -13,7 +13,8 @@ from gpt2_lightning.callbacks.media import record_samples
 from gpt2_lightning.data.datamodule import datamodule_of
 from gpt2_lightning.metrics import record
 from gpt2_lightning.model.diversity import distinct, repeated
-from gpt2_lightning.model.sampling import Sampling, continue_text, prompt_ids
+from gpt2_lightning.model.generation import continue_texts
+from gpt2_lightning.model.sampling import Sampling
 from gpt2_lightning.ranges import NonNegativeInt
 from gpt2_lightning.step_lines import take_back
 
@@ -44,12 +45,6 @@ class SampleGenerator(Callback):
         self.sampling = sampling
         self._last_step = 0
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse a prompt that leaves no room in the context, before training rather than at a sample."""
-        model, tokenizer = cast(GPT2LMHeadModel, pl_module.model), datamodule_of(trainer).tokenizer
-        for prompt in self.prompts if self.every_n_steps else ():
-            prompt_ids(model, tokenizer, prompt)
-
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take back the samples of an earlier try that are past the step that this run goes on from."""
         if trainer.is_global_zero:
@@ -71,8 +66,8 @@ class SampleGenerator(Callback):
     def _samples(self, trainer: Trainer, pl_module: LightningModule) -> list[dict[str, Any]]:
         model, tokenizer = cast(GPT2LMHeadModel, pl_module.model), datamodule_of(trainer).tokenizer
         samples = []
-        for prompt in self.prompts:
-            text = continue_text(model, tokenizer, prompt, self.sampling)
+        texts = continue_texts(model, tokenizer, self.prompts, self.sampling)
+        for prompt, text in zip(self.prompts, texts, strict=True):
             ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
             figures = {"distinct_2": distinct(ids, 2), "repeated_4": repeated(ids, 4)}  # pyright: ignore
             samples.append({"step": trainer.global_step, "prompt": prompt, "text": text, **figures})

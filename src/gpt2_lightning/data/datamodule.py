@@ -13,6 +13,7 @@ from gpt2_lightning.data.loader import Rows, TrainLoader, batches_in_order, row_
 from gpt2_lightning.data.packing import DocumentRows, PackedRows
 from gpt2_lightning.data.sampler import RowOrder
 from gpt2_lightning.data.store_builder import open_or_build
+from gpt2_lightning.data.templates import CHAT_TEMPLATES
 from gpt2_lightning.data.token_store import TokenStore
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.ranges import NonNegativeInt, PositiveInt
@@ -86,6 +87,8 @@ class TextDataModule(LightningDataModule):
         if self._store is None:
             self._store = open_or_build(self.folder, self.corpus)
             self._tokenizer = self._store.tokenizer()
+            if template := self.corpus.source.template:
+                self._tokenizer.chat_template = CHAT_TEMPLATES[template]
             if self._store.splits["train"].tokens < self.block_size:
                 raise InputError(
                     f"--data.block_size {self.block_size}: the training split has only "

@@ -71,3 +71,26 @@ TEMPLATES: dict[TemplateName, Callable[[Any], tuple[Segment, ...]]] = {
     "prompt_response": _prompt_response,
     "chat": _chat,
 }
+
+_HEADED = (
+    "{%- for message in messages %}"
+    "{{- '### ' + (message.role | capitalize) + ':\\n' + message.content }}"
+    "{{- eos_token if loop.last and message.role == 'assistant' else '\\n\\n' }}"
+    "{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '### Assistant:\\n' }}{%- endif %}"
+)
+
+CHAT_TEMPLATES: dict[TemplateName, str] = {
+    "alpaca": (
+        "{%- for message in messages %}"
+        "{%- if message.role == 'assistant' %}{{- message.content + eos_token }}"
+        "{%- else %}{{- '### Instruction:\\n' + message.content + '\\n\\n### Response:\\n' }}{%- endif %}"
+        "{%- endfor %}"
+    ),
+    "prompt_response": (
+        "{%- for message in messages %}{{- message.content }}"
+        "{{- eos_token if message.role == 'assistant' else '' }}{%- endfor %}"
+    ),
+    "chat": _HEADED,
+}
+"""The same for a conversation, in the form that Hugging Face tokenizers keep (Jinja)."""

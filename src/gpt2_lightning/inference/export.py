@@ -12,8 +12,8 @@ from gpt2_lightning.callbacks.checkpoint_io import read
 from gpt2_lightning.checksums import write_sums
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.locations import is_model
+from gpt2_lightning.model.generation import context_of
 from gpt2_lightning.model.module import GPT2Module
-from gpt2_lightning.model.sampling import context_of
 
 BASE_FILE = "base.json"
 _CLOSE = 1e-4  # of merged logits to those before, relative to the largest: float32's rounding is 1e-6

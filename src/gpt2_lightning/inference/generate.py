@@ -1,39 +1,109 @@
-"""Text from a trained model, as it is written."""
+"""Text from a trained model: as it is written, from a file of prompts, or in a conversation."""
 
 import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from gpt2_lightning.checksums import check_sums
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.inference.export import BASE_FILE
-from gpt2_lightning.locations import is_adapter, locate, newest_export
-from gpt2_lightning.model.pretrained import digest
-from gpt2_lightning.model.sampling import Sampling, continue_text, whole_characters
+from gpt2_lightning.inference.loading import load_model
+from gpt2_lightning.locations import newest_export
+from gpt2_lightning.model.generation import context_of, continue_texts, prompt_ids
+from gpt2_lightning.model.sampling import Sampling
+from gpt2_lightning.ranges import PositiveInt
+
+_NEW = "/new"
 
 
-def sample(sampling: Sampling, prompt: str = "", run: str | None = None, logs: str = "logs") -> None:
-    """Continue a prompt with a trained model, printed as it is written.
+def generate(
+    sampling: Sampling,
+    prompt: str = "",
+    run: str | None = None,
+    prompts: str | None = None,
+    output: str | None = None,
+    num_samples: PositiveInt = 1,
+    batch_size: PositiveInt = 16,
+    logs: str = "logs",
+) -> None:
+    """Continue prompts with a trained model: one is printed as it is written, many become JSON Lines.
 
     Args:
         sampling: how tokens are chosen.
         prompt: text to continue; an empty one starts from end-of-text.
         run: folder of a run, of a model or of an adapter, or a hub id; the newest run that has an
             export if not given.
+        prompts: file of prompts instead of one: a prompt per line, or, named .jsonl, records with the field
+            `prompt`.
+        output: file for the JSON Lines (`prompt`, `text`, `seed`); printed if not given.
+        num_samples: texts for each prompt, with seeds that count up.
+        batch_size: texts that are written side by side.
         logs: folder that holds the runs.
     """
-    from transformers import TextStreamer
+    given = list(_prompts_in(Path(prompts))) if prompts else [prompt]
+    if prompts and prompt:
+        raise InputError("--prompt and --prompts exclude each other")
+    model, tokenizer, place = load_model(_newest(logs) if run is None else run, "--run")
+    several = prompts is not None or num_samples > 1 or output is not None
+    longest = max(len(prompt_ids(tokenizer, each)) for each in given)
+    if longest > (context := context_of(model)):
+        print(f"a prompt has {longest:,} tokens: its last {context:,} are read", file=sys.stderr)
+    if not several:
+        print(f"[{place}]", flush=True)
+        print(prompt, end="", flush=True)
+        continue_texts(
+            model, tokenizer, given, sampling, show=lambda _, piece: print(piece, end="", flush=True)
+        )
+        print()
+        return
+    with _opened(output) as file:
+        for line in _lines(model, tokenizer, given, sampling, num_samples, batch_size):
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            file.flush()
 
-    class WholeCharacters(TextStreamer):
-        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-            super().on_finalized_text(whole_characters(text) if stream_end else text, stream_end)
 
-    place = _newest(logs) if run is None else locate(run, "--run")
-    model, tokenizer = _load(place)
-    print(f"[{place}]", flush=True)
-    print(prompt, end="", flush=True)
-    streamer = WholeCharacters(tokenizer, skip_prompt=True, skip_special_tokens=True)
-    continue_text(model, tokenizer, prompt, sampling, streamer)
+def _lines(
+    model: Any, tokenizer: Any, prompts: list[str], sampling: Sampling, num_samples: int, batch_size: int
+) -> Iterator[dict[str, Any]]:
+    wanted = [(prompt, sampling.seed + number) for prompt in prompts for number in range(num_samples)]
+    for start in range(0, len(wanted), batch_size):
+        batch = wanted[start : start + batch_size]
+        seeds = [seed for _, seed in batch]
+        texts = continue_texts(model, tokenizer, [prompt for prompt, _ in batch], sampling, seeds)
+        for (prompt, seed), text in zip(batch, texts, strict=True):
+            yield {"prompt": prompt, "text": text, "seed": seed}
+
+
+def _prompts_in(path: Path) -> Iterator[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
+        raise InputError(f"--prompts {str(path)!r}: cannot be read: {reason}") from None
+    if not lines:
+        raise InputError(f"--prompts {str(path)!r}: is empty")
+    for number, line in enumerate(lines, start=1):
+        if path.suffix != ".jsonl":
+            yield line
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise InputError(f"{path}:{number}: is no JSON: {error}") from None
+        if not isinstance(record, dict) or not isinstance(record.get("prompt"), str):
+            raise InputError(f"{path}:{number}: a record with the text field 'prompt' is needed")
+        yield record["prompt"]
+
+
+def _opened(output: str | None) -> AbstractContextManager[TextIO]:
+    if output is None:
+        return nullcontext(sys.stdout)
+    try:
+        return Path(output).open("w", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--output {output!r}: cannot be written: {error.strerror}") from None
 
 
 def _newest(logs: str) -> str:
@@ -42,34 +112,53 @@ def _newest(logs: str) -> str:
     return str(export)
 
 
-def _load(place: str) -> tuple[Any, Any]:
-    """A model, or an adapter on the model that it adapts; and the tokenizer."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+def chat(sampling: Sampling, run: str | None = None, logs: str = "logs") -> None:
+    """Talk with a trained model, in the template that it was tuned with; /new begins anew, Ctrl-D ends.
 
-    check_sums(Path(place))
-    try:
-        if is_adapter(Path(place)):
-            return _load_adapter(Path(place)), AutoTokenizer.from_pretrained(place)
-        return AutoModelForCausalLM.from_pretrained(place), AutoTokenizer.from_pretrained(place)
-    except (OSError, ValueError) as error:
-        reason = next(iter(str(error).splitlines()), "")
-        raise InputError(f"--run {place!r} cannot be loaded: {reason}") from None
+    A model without a template goes on with the text, to which each line is added.
+
+    Args:
+        sampling: how tokens are chosen.
+        run: folder of a run, of a model or of an adapter, or a hub id; the newest run that has an
+            export if not given.
+        logs: folder that holds the runs.
+    """
+    model, tokenizer, place = load_model(_newest(logs) if run is None else run, "--run")
+    how = "in its template" if tokenizer.chat_template else "as plain text: it has no template"
+    print(f"[{place}], {how}; {_NEW} begins anew, Ctrl-D ends", flush=True)
+    if tokenizer.chat_template:
+        sampling = replace(sampling, stop=(*sampling.stop, "\n### "))  # the heading of the next message
+    messages: list[dict[str, str]] = []
+    for line in _asked():
+        if line == _NEW:
+            messages = []
+            continue
+        messages.append({"role": "user", "content": line})
+        answer = continue_texts(
+            model,
+            tokenizer,
+            [conversation(tokenizer, messages)],
+            sampling,
+            show=lambda _, piece: print(piece, end="", flush=True),
+        )[0]
+        print()
+        messages.append({"role": "assistant", "content": answer})
 
 
-def _load_adapter(place: Path) -> Any:
-    from peft import PeftConfig, PeftModelForCausalLM
-    from transformers import AutoModelForCausalLM
+def conversation(tokenizer: Any, messages: list[dict[str, str]]) -> str:
+    """What the model reads before its next answer."""
+    if not tokenizer.chat_template:
+        return "".join(message["content"] for message in messages)
+    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 
-    base = str(PeftConfig.from_pretrained(str(place)).base_model_name_or_path)
-    merge = "an adapter can be worked into its model while that is there: make export RUN=<run> MERGE=1"
-    try:
-        model = AutoModelForCausalLM.from_pretrained(base)
-    except (OSError, ValueError) as error:
-        reason = next(iter(str(error).splitlines()), "")
-        raise InputError(
-            f"--run {str(place)!r}: the model it adapts, {base}, cannot be loaded ({reason}); {merge}"
-        ) from None
-    known = place / BASE_FILE
-    if known.is_file() and json.loads(known.read_text())["sha256"] != digest(model):
-        raise InputError(f"--run {str(place)!r}: the model it adapts, {base}, has other weights now; {merge}")
-    return PeftModelForCausalLM.from_pretrained(model, str(place))
+
+def _asked() -> Iterable[str]:
+    if sys.stdin.isatty():
+        import readline  # noqa: F401  (lets the line be edited)
+    while True:
+        try:
+            line = input("> " if sys.stdin.isatty() else "")
+        except EOFError:
+            return
+        if line.strip():
+            yield line

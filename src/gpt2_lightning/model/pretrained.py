@@ -24,18 +24,19 @@ _FREE = {"resid_pdrop", "embd_pdrop", "attn_pdrop", "n_positions", "initializer_
 _GELU = {"gelu_new", "gelu_pytorch_tanh"}  # the same function; the second is one kernel
 
 
-def read_config(path: str) -> GPT2Config:
+def read_config(path: str, option: str = "--model.pretrained") -> GPT2Config:
     """The configuration of a pretrained GPT-2.
 
     Args:
         path: a local folder, or a hub id.
+        option: whose value it is, for messages.
 
     Raises:
         InputError: if there is none, or it is not a GPT-2's.
     """
     if is_adapter(Path(path)):
         raise InputError(
-            f"--model.pretrained {path!r}: is an adapter without its model; merge it (make export RUN=<run> "
+            f"{option} {path!r}: is an adapter without its model; merge it (make export RUN=<run> "
             "MERGE=1) and name <run>/export-merged"
         )
     if not Path(path).is_dir():
@@ -43,9 +44,9 @@ def read_config(path: str) -> GPT2Config:
     try:
         config = AutoConfig.from_pretrained(path)
     except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from None
+        raise _unreadable(path, option, error) from None
     if not isinstance(config, GPT2Config):
-        raise InputError(f"--model.pretrained {path!r}: is a {config.model_type}, not a gpt2")
+        raise InputError(f"{option} {path!r}: is a {config.model_type}, not a gpt2")
     return config
 
 
@@ -55,7 +56,7 @@ def _say_where(path: str) -> None:
     print(f"asking the Hugging Face hub for {path}", file=sys.stderr, flush=True)
 
 
-def _unreadable(path: str, error: Exception) -> InputError:
+def _unreadable(path: str, option: str, error: Exception) -> InputError:
     reason = next(iter(str(error).splitlines()), type(error).__name__)
     remedy = (
         "the folder must hold a whole config.json and model.safetensors"
@@ -63,7 +64,7 @@ def _unreadable(path: str, error: Exception) -> InputError:
         else "without a network, give a local folder with config.json and model.safetensors, or copy the "
         "hub's cache (HF_HOME)"
     )
-    return InputError(f"--model.pretrained {path!r} cannot be loaded: {reason}; {remedy}")
+    return InputError(f"{option} {path!r} cannot be loaded: {reason}; {remedy}")
 
 
 def reconciled(config: GPT2Config, architecture: Architecture, path: str) -> GPT2Config:
@@ -98,7 +99,7 @@ def _copy(config: GPT2Config, **changed: Any) -> GPT2Config:
     return GPT2Config.from_dict(config.to_dict() | changed)  # pyright: ignore[reportReturnType]
 
 
-def load(path: str, config: GPT2Config) -> GPT2LMHeadModel:
+def load(path: str, config: GPT2Config, option: str = "--model.pretrained") -> GPT2LMHeadModel:
     """A pretrained model in float32 and in training mode, with its own context, whatever `config` says.
 
     Only safetensors are read, which hold numbers and nothing that runs.
@@ -107,7 +108,7 @@ def load(path: str, config: GPT2Config) -> GPT2LMHeadModel:
         InputError: if the weights cannot be read, are not whole, were altered, or have another shape.
     """
     check_sums(Path(path))
-    positions = read_config(path).n_positions
+    positions = read_config(path, option).n_positions
     try:
         loaded: Any = GPT2LMHeadModel.from_pretrained(
             path,
@@ -117,12 +118,10 @@ def load(path: str, config: GPT2Config) -> GPT2LMHeadModel:
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise _unreadable(path, error) from None
+        raise _unreadable(path, option, error) from None
     model, found = loaded
     if missing := sorted(found["missing_keys"]):
-        raise InputError(
-            f"--model.pretrained {path!r}: the weights are not whole; missing: {missing[0]}, ..."
-        )
+        raise InputError(f"{option} {path!r}: the weights are not whole; missing: {missing[0]}, ...")
     return model.train()
 
 
@@ -148,7 +147,7 @@ def fit_vocabulary(
         raise InputError(
             f"--model.pretrained {path!r}: comes with no tokenizer that can be used ({error})"
         ) from None
-    if _vocabulary(own) != _vocabulary(tokenizer):
+    if not same_vocabulary(own, tokenizer):
         if not change_tokenizer:
             raise InputError(
                 f"--data.corpus.tokenizer: has {len(tokenizer):,} entries and is not the tokenizer of "
@@ -163,6 +162,11 @@ def fit_vocabulary(
             f"tokenizer has {len(tokenizer):,}"
         )
     set_end_of_text(model, end_of_text_id(tokenizer))
+
+
+def same_vocabulary(one: PreTrainedTokenizerFast, other: PreTrainedTokenizerFast) -> bool:
+    """Whether two tokenizers give the same ids: the same entries, made by the same merges."""
+    return _vocabulary(one) == _vocabulary(other)
 
 
 def _vocabulary(tokenizer: PreTrainedTokenizerFast) -> tuple[dict[str, int], Any]:

@@ -1,120 +1,153 @@
-"""Continuing a text: how tokens are chosen, and the same text for the same seed."""
+"""How each next token is chosen."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
+from torch import Tensor
 
-from gpt2_lightning.data.tokenizer import end_of_text_id
-from gpt2_lightning.errors import InputError
-from gpt2_lightning.model.adaptation import virtual_tokens
-from gpt2_lightning.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt, PositiveUnitInterval
+from gpt2_lightning.ranges import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    PositiveUnitInterval,
+)
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How each next token is chosen.
+    """How each next token is chosen, and when a text ends.
 
     Args:
-        max_new_tokens: most tokens to add; generation also ends with an end-of-text token and at
-            the end of the model's context.
+        max_new_tokens: most tokens to add; a text also ends with an end-of-text token. Past the end of the
+            model's context the newest half of it is read on.
         temperature: divides the logits; 0 takes the likeliest token always.
         top_k: chooses among that many likeliest tokens only; 0 among all.
         top_p: chooses among the likeliest tokens that together have this probability. Source:
             Holtzman et al. 2020.
-        seed: of the random choices; the same seed and prompt give the same text.
+        repetition_penalty: divides the positive logits, and multiplies the negative ones, of tokens that
+            are in the text already; 1 is off. Source: Keskar et al. 2019.
+        no_repeat_ngram: length of token sequences that come once only; 0 is off.
+        stop: texts before which the text ends.
+        seed: of the random choices; the same seed and prompt give the same text, alone or among others.
     """
 
     max_new_tokens: PositiveInt = 200
     temperature: NonNegativeFloat = 0.7
     top_k: NonNegativeInt = 50
     top_p: PositiveUnitInterval = 0.9
+    repetition_penalty: PositiveFloat = 1.0
+    no_repeat_ngram: NonNegativeInt = 0
+    stop: tuple[str, ...] = ()
     seed: int = 0
 
 
-def continue_text(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerFast,
-    prompt: str,
-    sampling: Sampling,
-    streamer: Any = None,
-) -> str:
-    """What the model writes after `prompt`, the prompt itself not included.
-
-    The model's mode and the random state are afterwards what they were before.
+def likeliest(logits: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
+    """What may be chosen after temperature, top-k and top-p, in this order.
 
     Args:
-        model: any causal language model of GPT-2's.
-        tokenizer: the one it was trained with.
-        prompt: text to continue; an empty one starts from end-of-text.
+        logits: `(B, V)`.
+        sampling: with a temperature above 0.
+
+    Returns:
+        The scores `(B, K)`, `-inf` where top-p leaves a token out, and the tokens they belong to; from the
+        likeliest on wherever top-k or top-p is given.
+    """
+    if 0 < sampling.top_k < logits.shape[1]:
+        scores, tokens = logits.topk(sampling.top_k)
+    elif sampling.top_p < 1:
+        scores, tokens = logits.sort(descending=True)
+    else:
+        scores, tokens = logits, torch.arange(logits.shape[1], device=logits.device).expand_as(logits)
+    scores = (scores - scores.amax(dim=1, keepdim=True)) / sampling.temperature
+    if sampling.top_p < 1:
+        probabilities = scores.softmax(dim=1)
+        likelier = probabilities.cumsum(dim=1) - probabilities  # together
+        scores = scores.masked_fill(likelier >= sampling.top_p, -torch.inf)
+    return scores, tokens
+
+
+class Chooser:
+    """Chooses the tokens of several texts, each with random numbers of its own.
+
+    Args:
+        prompts: the ids that each text starts from.
         sampling: how tokens are chosen.
-        streamer: a `transformers` streamer, given the tokens as they come.
-
-    Raises:
-        InputError: if the prompt leaves no room in the model's context.
+        seeds: of the texts.
+        vocab_size: V.
+        device: of the logits.
     """
-    ids = prompt_ids(model, tokenizer, prompt)
-    room = context_of(model) - len(ids)
-    inputs = torch.tensor([ids], device=model.device)
-    was_training = model.training
-    model.eval()
-    try:
-        devices = [model.device] if model.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), torch.compiler.set_stance("force_eager"):
-            torch.manual_seed(sampling.seed)
-            output: Any = model.generate(  # pyright: ignore[reportCallIssue]
-                inputs,
-                attention_mask=torch.ones_like(inputs),
-                generation_config=_generation_config(tokenizer, sampling, room),
-                streamer=streamer,
-            )
-    finally:
-        model.train(was_training)
-    return whole_characters(str(tokenizer.decode(output[0, len(ids) :], skip_special_tokens=True)))
+
+    def __init__(
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        seeds: Sequence[int],
+        vocab_size: int,
+        device: torch.device,
+    ) -> None:
+        self._sampling = sampling
+        self._random = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self._seen: Tensor | None = None
+        if sampling.repetition_penalty != 1:
+            self._seen = torch.zeros(len(prompts), vocab_size, dtype=torch.bool, device=device)
+            for row, prompt in enumerate(prompts):
+                self._seen[row, list(prompt)] = True
+        self._ngrams = [Ngrams(sampling.no_repeat_ngram, prompt) for prompt in prompts]
+
+    def choose(self, logits: Tensor, rows: Sequence[int]) -> list[int]:
+        """The next token of each of `rows`, whose `logits` are `(B, V)`."""
+        logits = logits.float()
+        if self._seen is not None:
+            penalty = self._sampling.repetition_penalty
+            punished = torch.where(logits < 0, logits * penalty, logits / penalty)
+            logits = torch.where(self._seen[list(rows)], punished, logits)
+        if self._sampling.no_repeat_ngram:
+            logits = logits.clone()
+            for number, row in enumerate(rows):
+                logits[number, list(self._ngrams[row].completing)] = -torch.inf
+        tokens = self._draw(logits, rows).tolist()
+        for row, token in zip(rows, tokens, strict=True):
+            if self._seen is not None:
+                self._seen[row, token] = True
+            self._ngrams[row].add(token)
+        return tokens
+
+    def _draw(self, logits: Tensor, rows: Sequence[int]) -> Tensor:
+        if self._sampling.temperature == 0:
+            return logits.argmax(dim=1)
+        scores, tokens = likeliest(logits, self._sampling)
+        points = torch.stack([torch.rand((), generator=self._random[row]) for row in rows])
+        totals = scores.softmax(dim=1).double().cumsum(dim=1)  # (B, K)
+        place = (totals <= points.double().to(totals.device)[:, None] * totals[:, -1:]).sum(dim=1)
+        return tokens.gather(1, place[:, None])[:, 0]
 
 
-def whole_characters(text: str) -> str:
-    """The text without the half character that it may end with, where generation stopped inside one."""
-    return text.rstrip("\N{REPLACEMENT CHARACTER}")
+class Ngrams:
+    """The sequences of n tokens of one text, to keep each from coming again.
 
-
-def context_of(model: Any) -> int:
-    """Positions for text: the model's, less the virtual tokens of its adapter."""
-    virtual = virtual_tokens(model.active_peft_config) if hasattr(model, "peft_config") else 0
-    return model.config.n_positions - virtual
-
-
-def prompt_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompt: str) -> list[int]:
-    """The ids that a text starts from: the prompt's, or end-of-text for an empty one.
-
-    Raises:
-        InputError: if the prompt leaves no room in the model's context.
+    Args:
+        n: their length; 0 keeps none.
+        tokens: the text's first.
     """
-    ids = tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"] or [
-        end_of_text_id(tokenizer)
-    ]
-    context = context_of(model)
-    if len(ids) >= context:
-        raise InputError(
-            f"the prompt has {len(ids)} tokens and the model's context {context}: "
-            f"shorten the prompt by at least {len(ids) - context + 1} tokens"
-        )
-    return cast(list[int], ids)
 
+    def __init__(self, n: int, tokens: Sequence[int] = ()) -> None:
+        self._n = n
+        self._after: dict[tuple[int, ...], set[int]] = {}  # what has followed n-1 tokens
+        self._last: tuple[int, ...] = ()  # n-1 tokens, or all there are
+        for token in tokens:
+            self.add(token)
 
-def _generation_config(tokenizer: PreTrainedTokenizerFast, sampling: Sampling, room: int) -> GenerationConfig:
-    chosen_at_random = {
-        "do_sample": True,
-        "temperature": sampling.temperature,
-        "top_k": sampling.top_k,
-        "top_p": sampling.top_p,
-    }
-    end_of_text = end_of_text_id(tokenizer)
-    return GenerationConfig(
-        max_new_tokens=min(sampling.max_new_tokens, room),
-        use_cache=True,
-        eos_token_id=end_of_text,
-        pad_token_id=end_of_text,
-        **(chosen_at_random if sampling.temperature > 0 else {"do_sample": False}),
-    )
+    def add(self, token: int) -> None:
+        """Take the text's next token."""
+        if not self._n:
+            return
+        if len(self._last) == self._n - 1:
+            self._after.setdefault(self._last, set()).add(token)
+        self._last = (*self._last, token)[-(self._n - 1) :] if self._n > 1 else ()
+
+    @property
+    def completing(self) -> set[int]:
+        """The tokens that would complete a sequence that was there before."""
+        return self._after.get(self._last, set()) if len(self._last) == self._n - 1 else set()

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
 from gpt2_lightning.data.documents import Record, Rejected
+from gpt2_lightning.data.templates import TemplateName
 from gpt2_lightning.errors import InputError
 
 Digest = Callable[[Path], str]
@@ -32,6 +33,9 @@ class Source(ABC):
 
     is_instructions = False
     """Whether every document is a prompt and its answer."""
+
+    template: TemplateName | None = None
+    """What makes a document of an instruction record."""
 
     place = "--data.corpus.source"
     """Where it stands among the options; messages begin with it."""

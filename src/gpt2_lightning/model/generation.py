@@ -1,0 +1,236 @@
+"""Continuing texts: several at once, past the context's end, as text that appears."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import torch
+from tokenizers.decoders import DecodeStream
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from gpt2_lightning.data.tokenizer import end_of_text_id
+from gpt2_lightning.model.adaptation import virtual_tokens
+from gpt2_lightning.model.kv_cache import prefix_of
+from gpt2_lightning.model.sampling import Chooser, Sampling
+
+Show = Callable[[int, str], None]
+"""Is given the number of a text, and what has come to it."""
+
+
+def continue_text(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompt: str, sampling: Sampling
+) -> str:
+    """What the model writes after one prompt; see `continue_texts`."""
+    return continue_texts(model, tokenizer, [prompt], sampling)[0]
+
+
+def continue_texts(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    prompts: Sequence[str],
+    sampling: Sampling,
+    seeds: Sequence[int] | None = None,
+    show: Show | None = None,
+) -> list[str]:
+    """What the model writes after each of some prompts, the prompts themselves not included.
+
+    The texts are those that each prompt and seed would give alone, up to the rounding of a batch. The
+    model's mode and the random state are afterwards what they were before.
+
+    Args:
+        model: a GPT-2, or one with an adapter of PEFT's.
+        tokenizer: the one it was trained with.
+        prompts: texts to continue; an empty one starts from end-of-text.
+        sampling: how tokens are chosen.
+        seeds: one for each prompt; `sampling.seed` for all if not given.
+        show: gets each text as it comes, in pieces of whole characters.
+    """
+    ids = [prompt_ids(tokenizer, prompt) for prompt in prompts]
+    texts = [Continuation(tokenizer, sampling.stop) for _ in prompts]
+    end_of_text = end_of_text_id(tokenizer)
+    counts = [0] * len(prompts)
+
+    def take(row: int, token: int) -> bool:
+        counts[row] += 1
+        is_over = token == end_of_text or counts[row] == sampling.max_new_tokens
+        piece = "" if token == end_of_text else texts[row].add(token)
+        is_over = is_over or texts[row].is_stopped
+        piece += texts[row].finish() if is_over else ""
+        if show and piece:
+            show(row, piece)
+        return is_over
+
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+            chooser = Chooser(
+                ids, sampling, seeds or [sampling.seed] * len(ids), model.config.vocab_size, model.device
+            )
+            _Texts(model, ids).generate(chooser, take)
+    finally:
+        model.train(was_training)
+    return [text.text for text in texts]
+
+
+def context_of(model: Any) -> int:
+    """Positions for text: the model's, less the virtual tokens of its adapter."""
+    virtual = virtual_tokens(model.active_peft_config) if hasattr(model, "peft_config") else 0
+    return model.config.n_positions - virtual
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerFast, prompt: str) -> list[int]:
+    """The ids that a text starts from: the prompt's, or end-of-text for an empty one."""
+    ids = tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]
+    return cast(list[int], ids) or [end_of_text_id(tokenizer)]
+
+
+class Continuation:
+    """A text as its tokens come: in whole characters, and ended before the first stop text.
+
+    Args:
+        tokenizer: of the tokens.
+        stop: texts that end it.
+
+    Attributes:
+        text: so far, without what may become a stop text.
+        is_stopped: whether one has come.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, stop: Sequence[str] = ()) -> None:
+        self._backend = tokenizer.backend_tokenizer
+        self._stream = DecodeStream(skip_special_tokens=True)
+        self._stop = [text for text in stop if text]
+        self._held = ""
+        self.text = ""
+        self.is_stopped = False
+
+    def add(self, token: int) -> str:
+        """Take the next token; returns what it has made certain, which may be nothing."""
+        self._held += self._stream.step(self._backend, token) or ""
+        ends = [place for stop in self._stop if (place := self._held.find(stop)) >= 0]
+        if ends:
+            self.is_stopped = True
+            self._held = self._held[: min(ends)]
+        may_be_stop = 0 if ends else max((_overlap(self._held, stop) for stop in self._stop), default=0)
+        return self._let_go(len(self._held) - may_be_stop)
+
+    def finish(self) -> str:
+        """What was held back; the half character that a text may end with is left out."""
+        return self._let_go(len(self._held))
+
+    def _let_go(self, count: int) -> str:
+        piece, self._held = self._held[:count], self._held[count:]
+        self.text += piece
+        return piece
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Characters at the end of a text that a stop text starts with."""
+    return next((n for n in range(min(len(text), len(stop)), 0, -1) if stop.startswith(text[-n:])), 0)
+
+
+class _Texts:
+    """Texts that a model continues side by side, one token each at a time.
+
+    Each text is read from a start of its own: where its next token would be past the context, the newest
+    half of the context is read anew. Texts have their last tokens in the same place of the cache; what
+    stands before a shorter one is masked.
+    """
+
+    def __init__(self, model: Any, ids: list[list[int]]) -> None:
+        self._model = model
+        self._forward = model
+        if hasattr(model, "peft_config") and model.active_peft_config.is_prompt_learning:
+            self._forward = model.get_base_model()  # the virtual tokens are in the cache
+        self._context = context_of(model)
+        self._virtual = model.config.n_positions - self._context
+        self._ids = [list(each) for each in ids]
+        self._start = [max(0, len(each) - self._context) for each in ids]
+        self._rows = list(range(len(ids)))  # those that go on
+
+    def generate(self, chooser: Chooser, take: Callable[[int, int], bool]) -> None:
+        """Add tokens to every text until `take`, which gets its number and the token, says that it ends."""
+        logits = self._read()
+        while True:
+            tokens = chooser.choose(logits, self._rows)
+            for row, token in zip(self._rows, tokens, strict=True):
+                self._ids[row].append(token)
+            going_on = [n for n, row in enumerate(self._rows) if not take(row, tokens[n])]
+            if not going_on:
+                return
+            self._keep(going_on)
+            logits = self._step()
+
+    def _length(self, row: int) -> int:
+        return len(self._ids[row]) - self._start[row]
+
+    def _read(self) -> Tensor:
+        """Read the texts; returns the logits of the tokens that come next, `(B, V)`."""
+        width = max(map(self._length, self._rows))
+        inputs = torch.zeros(len(self._rows), width, dtype=torch.int64)
+        for number, row in enumerate(self._rows):
+            inputs[number, width - self._length(row) :] = torch.tensor(self._ids[row][self._start[row] :])
+        self._cache = prefix_of(self._model, len(self._rows))
+        filler = torch.tensor([width - self._length(row) for row in self._rows])
+        self._mask = torch.arange(width) >= filler[:, None]  # (B, width)
+        return self._logits(inputs, (torch.arange(width) - filler[:, None]).clamp(min=0))
+
+    def _step(self) -> Tensor:
+        """Read the newest token of every text; returns the logits of the next, `(B, V)`."""
+        for number, row in enumerate(self._rows):
+            if self._length(row) > self._context:
+                self._read_half(number, row)
+        inputs = torch.tensor([[self._ids[row][-1]] for row in self._rows])
+        self._mask = torch.cat([self._mask, torch.ones(len(self._rows), 1, dtype=torch.bool)], dim=1)
+        return self._logits(inputs, torch.tensor([[self._length(row) - 1] for row in self._rows]))
+
+    def _read_half(self, number: int, row: int) -> None:
+        """Let a text go on from the newest half of its context, all but the last token of it."""
+        self._start[row] = len(self._ids[row]) - max(1, self._context // 2)
+        count = self._length(row) - 1
+        self._mask[number] = torch.arange(self._mask.shape[1]) >= self._mask.shape[1] - count
+        if not count:
+            return
+        cache = prefix_of(self._model, 1)
+        device = self._model.device
+        half = torch.tensor([self._ids[row][self._start[row] : -1]], device=device)
+        positions = torch.arange(count, device=device)[None] + self._virtual
+        self._forward(
+            input_ids=half, past_key_values=cache, position_ids=positions, logits_to_keep=1, use_cache=True
+        )
+        for layer, new in zip(self._cache.layers, cache.layers, strict=True):
+            layer.replace(number, new.keys[0, :, -count:], new.values[0, :, -count:])
+
+    def _keep(self, numbers: list[int]) -> None:
+        """Go on with some of the texts only."""
+        if len(numbers) == len(self._rows):
+            return
+        self._rows = [self._rows[number] for number in numbers]
+        self._cache.batch_select_indices(torch.tensor(numbers, device=self._model.device))
+        self._mask = self._mask[numbers]
+
+    def _logits(self, inputs: Tensor, positions: Tensor) -> Tensor:
+        device = self._model.device
+        output = self._forward(
+            input_ids=inputs.to(device),
+            attention_mask=self._attention(inputs.shape[1]),
+            position_ids=positions.to(device) + self._virtual,
+            past_key_values=self._cache,
+            logits_to_keep=1,
+            use_cache=True,
+        )
+        return output.logits[:, -1]
+
+    def _attention(self, queries: int) -> Tensor | None:
+        """Which places of the cache each new token may look at, bool `(B, 1, queries, places)`.
+
+        `None`, where that is all that come before: attention is faster without a mask.
+        """
+        if self._mask.all():
+            return None
+        places = self._mask.shape[1]
+        virtual = torch.ones(len(self._mask), 1, queries, self._virtual, dtype=torch.bool)
+        order = torch.arange(places) <= torch.arange(places - queries, places)[:, None]  # (queries, places)
+        seen = self._mask[:, None, None] & order  # (B, 1, queries, places)
+        return torch.cat([virtual, seen], dim=3).to(self._model.device)

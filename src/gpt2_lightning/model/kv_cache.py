@@ -1,0 +1,87 @@
+"""Keys and values of the tokens that a model has read, for several texts at once."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, DynamicLayer
+
+
+class GrowingLayer(DynamicLayer):
+    """Appends in place, in a buffer that doubles, where `DynamicLayer` copies everything for each token."""
+
+    keys: Tensor
+    values: Tensor
+    _buffers: tuple[Tensor, Tensor] | None = None
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        start = self.get_seq_length()
+        end = start + key_states.shape[2]
+        if self._buffers is None or end > self._buffers[0].shape[2]:
+            self._grow(key_states, start, 2 * end)
+        assert self._buffers is not None
+        for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
+            buffer[:, :, start:end] = states
+        self._show(end)
+        return self.keys, self.values
+
+    def _grow(self, like: Tensor, length: int, size: int) -> None:
+        batch, heads, _, width = like.shape
+        buffers = (like.new_empty(batch, heads, size, width), like.new_empty(batch, heads, size, width))
+        if length:
+            for buffer, states in zip(buffers, (self.keys, self.values), strict=True):
+                buffer[:, :, :length] = states
+        self._buffers = buffers
+
+    def _show(self, length: int) -> None:
+        assert self._buffers is not None
+        self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        assert self._buffers is not None
+        length = self.get_seq_length()
+        self._buffers = (self._buffers[0][indices], self._buffers[1][indices])
+        self._show(length)
+
+    def replace(self, row: int, keys: Tensor, values: Tensor) -> None:
+        """Put other keys and values `(H, T, D)` in the newest T places of a text."""
+        if count := keys.shape[1]:
+            self.keys[row, :, -count:] = keys
+            self.values[row, :, -count:] = values
+
+
+class GrowingCache(Cache):
+    """A cache whose layers are `GrowingLayer`s.
+
+    Args:
+        num_layers: of the model.
+    """
+
+    layers: list[GrowingLayer]  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __init__(self, num_layers: int) -> None:
+        super().__init__(layers=[GrowingLayer() for _ in range(num_layers)])
+
+
+def prefix_of(model: Any, batch_size: int) -> GrowingCache:
+    """The cache of texts that start with nothing but the virtual tokens of an adapter, if it has any.
+
+    Args:
+        model: a GPT-2, or one with an adapter of PEFT's.
+        batch_size: number of texts.
+    """
+    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    cache = GrowingCache(base.config.n_layer)
+    if base is model or not model.active_peft_config.is_prompt_learning:
+        return cache
+    prompt = model.get_prompt(batch_size)
+    if isinstance(prompt, torch.Tensor):  # embeddings
+        base.transformer(inputs_embeds=prompt.to(base.dtype), past_key_values=cache, use_cache=True)
+        return cache
+    for layer, given in zip(cache.layers, prompt.layers, strict=True):  # keys and values
+        layer.update(given.keys, given.values)
+    return cache

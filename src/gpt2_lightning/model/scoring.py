@@ -1,0 +1,114 @@
+"""The negative log-likelihood of every token of a text, in windows that slide over it."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from gpt2_lightning.data.file_array import NumberArray
+from gpt2_lightning.model.adaptation import headless
+
+_LOGITS = 2**23  # of one chunk: 32 MB in float32, which caches hold better than whole batches
+
+
+@dataclass(frozen=True)
+class Window:
+    """Targets `start` … `stop`−1 of a stream, each read with the one before it; the last `scored` count."""
+
+    start: int
+    stop: int
+    scored: int
+
+
+def windows(start: int, stop: int, block_size: int, stride: int) -> Iterator[Window]:
+    """Windows over a part of a stream in which every target counts once.
+
+    The first counts whole. Every other begins `stride` later than the one before and counts what that did
+    not have, so that its targets have at least `block_size` − `stride` + 1 tokens before them; with a stride
+    of `block_size` the windows are blocks side by side.
+    Source: the sliding window of Hugging Face's guide to perplexity.
+
+    Args:
+        start: of the part.
+        stop: past its end.
+        block_size: most targets of a window.
+        stride: from 1 to `block_size`.
+    """
+    counted, begin = start, start
+    while counted < stop:
+        end = min(begin + block_size, stop)
+        yield Window(begin, end, end - counted)
+        counted, begin = end, begin + stride
+
+
+@torch.no_grad()
+def token_nll(
+    model: Any, tokens: NumberArray, parts: Iterable[Window], batch_tokens: int = 8192
+) -> np.ndarray:
+    """The NLL in nats of every token of a stream that a window counts; 0 of the others.
+
+    Windows are read side by side; the output layer is asked for what counts only.
+
+    Args:
+        model: a GPT-2 in evaluation mode, or one with an adapter of PEFT's.
+        tokens: the stream `(N,)`; its first token is read after its last, an end-of-text.
+        parts: windows; those of one length next to each other are read together.
+        batch_tokens: most tokens read at once, but for one window.
+
+    Returns:
+        float32 `(N,)`.
+    """
+    found = np.zeros(len(tokens), dtype=np.float32)
+    for batch in _batches(parts, batch_tokens):
+        longest = max(window.stop - window.start for window in batch)
+        inputs = np.zeros((len(batch), longest), dtype=np.int64)  # what fills a row up comes after all else
+        for row, window in enumerate(batch):
+            length = window.stop - window.start
+            inputs[row, :length] = _before(tokens, window.start, window.stop)
+        hidden = _hidden(model, torch.from_numpy(inputs).to(model.device))
+        counted = [hidden[row, w.stop - w.start - w.scored : w.stop - w.start] for row, w in enumerate(batch)]
+        targets = np.concatenate([tokens[w.stop - w.scored : w.stop] for w in batch]).astype(np.int64)
+        nll = _nll(model, torch.cat(counted), torch.from_numpy(targets).to(model.device)).cpu().numpy()
+        place = 0
+        for window in batch:
+            found[window.stop - window.scored : window.stop] = nll[place : place + window.scored]
+            place += window.scored
+    return found
+
+
+def _batches(parts: Iterable[Window], batch_tokens: int) -> Iterator[list[Window]]:
+    batch: list[Window] = []
+    longest = 0
+    for window in parts:
+        longest = max(longest, window.stop - window.start)
+        if batch and longest * (len(batch) + 1) > batch_tokens:
+            yield batch
+            batch, longest = [], window.stop - window.start
+        batch.append(window)
+    if batch:
+        yield batch
+
+
+def _before(tokens: NumberArray, start: int, stop: int) -> np.ndarray:
+    """The token before each of `start` … `stop`−1."""
+    first = tokens[start - 1 : start] if start else tokens[len(tokens) - 1 :]
+    return np.concatenate([first, tokens[start : stop - 1]]).astype(np.int64)
+
+
+def _hidden(model: Any, input_ids: Tensor) -> Tensor:
+    """What the output layer gets, `(B, T, D)`; without the virtual tokens of an adapter."""
+    gpt2 = model.get_base_model() if hasattr(model, "peft_config") else model
+    with headless(gpt2):
+        return model(input_ids=input_ids, use_cache=False).logits[:, -input_ids.shape[1] :]
+
+
+def _nll(model: Any, hidden: Tensor, targets: Tensor) -> Tensor:
+    """Float32 `(M,)` of hidden states `(M, D)`."""
+    head = (model.get_base_model() if hasattr(model, "peft_config") else model).lm_head
+    rows = max(1, _LOGITS // head.weight.shape[0])
+    parts = zip(hidden.split(rows), targets.split(rows), strict=True)
+    return torch.cat([cross_entropy(head(part).float(), wanted, reduction="none") for part, wanted in parts])

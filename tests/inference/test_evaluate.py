@@ -1,0 +1,150 @@
+"""Models measured on text, by the command."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from gpt2_lightning.__main__ import main
+from gpt2_lightning.data.token_store import SplitCounts
+from gpt2_lightning.data.tokenizer import Bytes
+from gpt2_lightning.inference.evaluate import figures
+from gpt2_lightning.inference.held_out import HeldOut
+from tests.conftest import ASSETS
+from tests.test_configs import TEXT, TOY, options, run_folder
+from tests.test_configs import main as train
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run, whose validation is known."""
+    folder = tmp_path_factory.mktemp("run")
+    quiet = ["--histograms.every_n_steps=0", "--samples.every_n_steps=0", "--trainer.precision=32-true"]
+    assert train(*options(folder), *TEXT, *TOY, *quiet, "--trainer.max_steps=4") == 0
+    return run_folder(folder)
+
+
+def evaluate(capsys: pytest.CaptureFixture[str], tmp_path: Path, *arguments: str) -> list[dict[str, Any]]:
+    capsys.readouterr()
+    assert main(["evaluate", *arguments, "--output", str(tmp_path / "out.json")]) == 0
+    return json.loads((tmp_path / "out.json").read_text())
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main(["evaluate", *arguments])
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def data_file(tmp_path: Path, **fields: Any) -> str:
+    source = {"class_path": "TextFiles", "init_args": {"paths": [str(ASSETS)]}}
+    path = tmp_path / "data.yaml"
+    path.write_text(yaml.safe_dump({"source": source, "validation_fraction": 0.3} | fields))
+    return str(path)
+
+
+def test_blocks_side_by_side_give_the_numbers_of_the_run(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    block = str(config["data"]["block_size"])
+    (found,) = evaluate(capsys, tmp_path, str(run), "--block_size", block, "--stride", block)
+    summary = json.loads((run / "summary.json").read_text())
+    for name in ("nll", "perplexity", "bits_per_byte", "bits_per_character"):
+        assert found[name] == pytest.approx(summary[f"val_{name}"], rel=1e-5)
+
+
+def test_several_models_give_a_table_each_in_its_own_tokens(
+    run: Path, base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    data = data_file(tmp_path)
+    other = tmp_path / "bytes"
+    shutil.copytree(base, other)
+    (other / "SHA256SUMS").unlink()
+    Bytes().build([]).save_pretrained(other)
+    output = str(tmp_path / "out.json")
+    assert main(["evaluate", str(run), str(other), "--data", data, "--output", output]) == 0
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert [line.split(" | ")[0] for line in table[2:]] == [f"| {run}", f"| {other}"]
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found[0]["targets"] != found[1]["targets"]
+    for one in found:
+        assert one["perplexity"] == pytest.approx(math.exp(one["nll"]))
+        assert one["block_size"] == found[0]["block_size"]
+    bits = [one["nll"] * one["targets"] / one["bits_per_byte"] for one in found]
+    assert bits[0] == pytest.approx(bits[1]), "per byte of the same text"
+    assert f"{found[0]['nll']:.4f}" in table[2]
+
+
+def test_each_source_of_a_mixture_has_its_line_and_seen_text_is_counted(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    texts = tmp_path / "texts"
+    shutil.copytree(ASSETS, texts)
+    sources = [{"class_path": "TextFiles", "init_args": {"paths": [str(path)]}} for path in (ASSETS, texts)]
+    mixture = {"class_path": "Mixture", "init_args": {"sources": sources}}
+    found = evaluate(capsys, tmp_path, str(run), "--data", data_file(tmp_path, source=mixture))[0]
+    assert list(found["sources"]) == ["sources[0] TextFiles", "sources[1] TextFiles"]
+    one, other = found["sources"].values()
+    assert found["targets"] == one["targets"] + other["targets"]
+    assert one["nll"] == pytest.approx(other["nll"], rel=1e-5), "the same text twice"
+    held_out = {"class_path": "TextFiles", "init_args": {"paths": [str(sorted(texts.glob("*.txt"))[0])]}}
+    data = data_file(tmp_path, validation=held_out)
+    found = evaluate(capsys, tmp_path, str(run), "--data", data)[0]
+    assert (found["documents"], found["seen_documents"]) == (1, 1)
+    assert found["nll_95"] is None, "nothing is known of how documents differ from one"
+
+
+def test_prompts_do_not_count_and_documents_stand_apart(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    records = [{"prompt": f"What is {n}?", "response": f"It is {n}."} for n in range(40)]
+    path = tmp_path / "records.jsonl"
+    path.write_text("\n".join(map(json.dumps, records)))
+    source = {"class_path": "JSONFiles", "init_args": {"paths": [str(path)], "template": "prompt_response"}}
+    data = data_file(tmp_path, source=source)
+    found = evaluate(capsys, tmp_path, str(run), "--data", data)[0]
+    assert found["documents_apart"] is True
+    characters = found["nll"] * found["targets"] / math.log(2) / found["bits_per_character"]
+    assert characters == pytest.approx(8.4 * found["documents"], rel=0.1), "of the responses alone"
+    alone = evaluate(capsys, tmp_path, str(run), "--data", data, "--documents_apart", "false")[0]
+    assert alone["targets"] == found["targets"]
+    assert alone["nll"] != found["nll"]
+
+
+def test_the_confidence_interval_by_hand():
+    """Two documents of two tokens, of a mean NLL of 1 and 3: the mean is 2, its standard error 1."""
+    counts = SplitCounts(documents=2, tokens=4, targets=4, utf8_bytes=8, characters=8)
+    part = HeldOut("a", np.arange(4), np.array([2, 4]), None, counts, words=2, seen=0)
+    found = figures([part], [np.array([0.5, 1.5, 2.0, 4.0], dtype=np.float32)])
+    assert found["nll"] == 2.0
+    assert found["nll_95"] == pytest.approx(1.96)
+    assert found["bits_per_byte"] == pytest.approx(8 / math.log(2) / 8)
+    assert found["tokens_per_word"] == 2.0
+
+
+def test_what_is_refused(run: Path, base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    data = data_file(tmp_path)
+    assert "--data: give the corpus" in refusal(capsys, base)
+    assert "models './nowhere': no such folder" in refusal(capsys, "./nowhere", "--data", data)
+    assert "--stride 17: is more than --block_size 16" in refusal(
+        capsys, str(run), "--block_size", "16", "--stride", "17"
+    )
+    assert "--block_size 4096: the context of a model is" in refusal(capsys, str(run), "--block_size", "4096")
+    assert "--split test: there is none" in refusal(capsys, str(run), "--split", "test")
+    tokens = tmp_path / "val.bin"
+    np.arange(50, dtype="<u2").tofile(tokens)
+    files = {"class_path": "TokenFiles", "init_args": {"paths": [str(tokens)]}}
+    tokenizer = {"class_path": "Pretrained", "init_args": {"path": base}}
+    in_place = data_file(tmp_path, source=files, validation=files, tokenizer=tokenizer)
+    folder = ["--folder", str(tmp_path / "stores")]
+    evaluate(capsys, tmp_path, base, "--data", in_place, *folder)
+    assert "these ids are of a tokenizer with" in refusal(capsys, str(run), "--data", in_place, *folder)
