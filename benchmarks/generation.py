@@ -49,6 +49,7 @@ def main(rounds: int) -> None:
         top_p=sampling.top_p,
         eos_token_id=None,
         pad_token_id=0,
+        use_cache=True,
     )
     print("| Model | Texts | `transformers.generate`, tokens/s | this project, tokens/s | Ratio |")
     print("|---|---:|---:|---:|---:|")

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from gpt2_lightning.callbacks.warmup import WarmupSchedule
 from gpt2_lightning.consistency import check
 from gpt2_lightning.data.datamodule import TextDataModule
 from gpt2_lightning.errors import DivergedError, InputError
+from gpt2_lightning.inference.card import model_card
 from gpt2_lightning.inference.export import export, load_weights
 from gpt2_lightning.locations import LATEST, locate
 from gpt2_lightning.model.module import GPT2Module
@@ -188,8 +190,10 @@ class GPT2CLI(LightningCLI):
         folder, checkpoints = Path(self.trainer.default_root_dir), find(self.trainer, Checkpoints)
         checkpoint = checkpoints.best if checkpoints.best.exists() else checkpoints.last
         load_weights(self.model, checkpoint)
-        export(self.model, self.datamodule.tokenizer, folder / "export")
         record = find(self.trainer, RunRecord)
+        record.write_summary(self.trainer, "running")
+        card = partial(model_card, folder, self.datamodule)
+        export(self.model, self.datamodule.tokenizer, folder / "export", card=card)
         summary = record.write_summary(self.trainer, "finished")
         if record.has_trained:
             shutil.rmtree(folder / "export-merged", ignore_errors=True)  # of an earlier end of this run

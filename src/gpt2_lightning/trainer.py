@@ -1,11 +1,13 @@
 """Lightning's Trainer, with the verbs that do not train."""
 
+from functools import partial
 from pathlib import Path
 
 from lightning.pytorch import Trainer
 
 from gpt2_lightning.data.datamodule import TextDataModule
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.inference.card import model_card
 from gpt2_lightning.inference.export import export, load_weights
 from gpt2_lightning.model.module import GPT2Module
 from gpt2_lightning.runs import folder as run_folder
@@ -71,5 +73,6 @@ class GPT2Trainer(Trainer):
         model.configure_model()
         load_weights(model, checkpoint)
         place = Path(folder) if folder else Path(str(run)) / ("export-merged" if merge else "export")
-        export(model, datamodule.tokenizer, place, merge)
+        card = partial(model_card, run, datamodule) if run and (run / "summary.json").is_file() else None
+        export(model, datamodule.tokenizer, place, merge, card)
         print(place)

@@ -29,6 +29,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_folder(folder)
 
 
+@pytest.fixture
+def other(base: str, tmp_path: Path) -> str:
+    """A model that reads bytes."""
+    folder = tmp_path / "bytes"
+    shutil.copytree(base, folder)
+    (folder / "SHA256SUMS").unlink()
+    Bytes().build([]).save_pretrained(folder)
+    return str(folder)
+
+
 def evaluate(capsys: pytest.CaptureFixture[str], tmp_path: Path, *arguments: str) -> list[dict[str, Any]]:
     capsys.readouterr()
     assert main(["evaluate", *arguments, "--output", str(tmp_path / "out.json")]) == 0
@@ -63,15 +73,11 @@ def test_blocks_side_by_side_give_the_numbers_of_the_run(
 
 
 def test_several_models_give_a_table_each_in_its_own_tokens(
-    run: Path, base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, other: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     data = data_file(tmp_path)
-    other = tmp_path / "bytes"
-    shutil.copytree(base, other)
-    (other / "SHA256SUMS").unlink()
-    Bytes().build([]).save_pretrained(other)
     output = str(tmp_path / "out.json")
-    assert main(["evaluate", str(run), str(other), "--data", data, "--output", output]) == 0
+    assert main(["evaluate", str(run), other, "--data", data, "--output", output]) == 0
     table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert [line.split(" | ")[0] for line in table[2:]] == [f"| {run}", f"| {other}"]
     found = json.loads((tmp_path / "out.json").read_text())
@@ -129,9 +135,12 @@ def test_the_confidence_interval_by_hand():
     assert found["nll_95"] == pytest.approx(1.96)
     assert found["bits_per_byte"] == pytest.approx(8 / math.log(2) / 8)
     assert found["tokens_per_word"] == 2.0
+    assert found["word_perplexity"] == pytest.approx(math.exp(4.0))
 
 
-def test_what_is_refused(run: Path, base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_what_is_refused(
+    run: Path, base: str, other: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     data = data_file(tmp_path)
     assert "--data: give the corpus" in refusal(capsys, base)
     assert "models './nowhere': no such folder" in refusal(capsys, "./nowhere", "--data", data)
@@ -147,4 +156,14 @@ def test_what_is_refused(run: Path, base: str, tmp_path: Path, capsys: pytest.Ca
     in_place = data_file(tmp_path, source=files, validation=files, tokenizer=tokenizer)
     folder = ["--folder", str(tmp_path / "stores")]
     evaluate(capsys, tmp_path, base, "--data", in_place, *folder)
-    assert "these ids are of a tokenizer with" in refusal(capsys, str(run), "--data", in_place, *folder)
+    assert "these ids are of a tokenizer with" in refusal(capsys, other, "--data", in_place, *folder)
+
+
+def test_the_export_has_a_card_of_its_run(run: Path):
+    card = (run / "export" / "README.md").read_text()
+    header, text = yaml.safe_load(card.split("---")[1]), card.split("---", 2)[2]
+    assert (header["library_name"], header["pipeline_tag"]) == ("transformers", "text-generation")
+    summary = json.loads((run / "summary.json").read_text())
+    for fact in (run.name, f"{summary['val_nll']:.4f}", "TextFiles", "4 optimizer steps", "MuonAdamW"):
+        assert fact in text
+    assert "README.md" in (run / "export" / "SHA256SUMS").read_text()

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,13 @@ def load_weights(module: GPT2Module, checkpoint: Path) -> None:
     module.load_state_dict(kept["state_dict"], strict=module.strict_loading)
 
 
-def export(module: GPT2Module, tokenizer: PreTrainedTokenizerFast, folder: Path, merge: bool = False) -> None:
+def export(
+    module: GPT2Module,
+    tokenizer: PreTrainedTokenizerFast,
+    folder: Path,
+    merge: bool = False,
+    card: Callable[[bool], str] | None = None,
+) -> None:
     """Write a model and its tokenizer where `transformers` loads both, or an adapter where `peft` does.
 
     The folder is written beside its place and renamed. An adapter's names the model it adapts, by its
@@ -38,6 +45,7 @@ def export(module: GPT2Module, tokenizer: PreTrainedTokenizerFast, folder: Path,
         folder: to write: safetensors, configuration, tokenizer, SHA256SUMS; in float32.
         merge: write the adapted model as one that needs no adapter, after a look whether its logits
             stayed; the module is merged then.
+        card: gives the model card, told whether the export is an adapter.
 
     Raises:
         InputError: if something else lies in the folder, there is nothing to merge, or the merged model
@@ -63,6 +71,8 @@ def export(module: GPT2Module, tokenizer: PreTrainedTokenizerFast, folder: Path,
         model.save_pretrained(part)
     tokenizer.model_max_length = context
     tokenizer.save_pretrained(part)
+    if card:
+        (part / "README.md").write_text(card(hasattr(model, "peft_config")), encoding="utf-8")
     for path in part.iterdir():
         path.chmod(0o644)  # safetensors writes files that nobody else can read
     write_sums(part)

@@ -47,7 +47,7 @@ def windows(start: int, stop: int, block_size: int, stride: int) -> Iterator[Win
 
 @torch.no_grad()
 def token_nll(
-    model: Any, tokens: NumberArray, parts: Iterable[Window], batch_tokens: int = 8192
+    model: Any, tokens: NumberArray, parts: Iterable[Window], batch_tokens: int = 2048
 ) -> np.ndarray:
     """The NLL in nats of every token of a stream that a window counts; 0 of the others.
 
