@@ -23,6 +23,8 @@ LEAVES = [
     "model/optimizers",
     "model/architecture",
     "model/sampling",
+    "model/generation",
+    "model/scoring",
 ]
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if path.name != "__init__.py")
 

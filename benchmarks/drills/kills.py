@@ -11,8 +11,9 @@ from typing import Any
 
 from harness import STEPS, Drills, at_hook, at_step, killed_and_resumed, on_call, result, same
 
-from gpt2_lightning.callbacks import checkpoint_io, checkpoints, samples
+from gpt2_lightning.callbacks import checkpoint_io, checkpoints
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.model.sampling import Chooser
 
 LONG = 12000
 ENDLESS = ["--trainer.max_steps", str(LONG), "--trainer.val_check_interval", "400"]
@@ -39,7 +40,7 @@ def kills(drills: Drills, expected: dict[str, Any]) -> None:
         "between the last and the best": lambda n: on_call(checkpoints, "copy", min(n, 3)),
         "in the middle of an accumulation": lambda n: at_step(3 * n, "on_train_batch_end"),
         "in a validation": lambda n: at_step(5 * min(n, 4), "on_validation_batch_start"),
-        "in a sample": lambda n: on_call(samples, "continue_text", 2 * min(n, 4)),
+        "in a sample": lambda n: on_call(Chooser, "choose", 2 * n),
     }
     for name, make in points.items():
         drills.report(f"kill -9 {name}", [killed_and_resumed(drills, expected, make(n)) for n in range(1, 6)])

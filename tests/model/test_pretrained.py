@@ -38,6 +38,7 @@ def test_a_run_starts_from_the_weights_in_float32_and_training_mode(
     """Also from weights that were written in bf16."""
     half = tmp_path / "half"
     shutil.copytree(base, half)
+    (half / "SHA256SUMS").unlink()  # the change is meant
     GPT2LMHeadModel.from_pretrained(base, dtype=torch.bfloat16).save_pretrained(half)
     for place in (base, str(half)):
         data, module = datamodule(), module_of(place)
@@ -87,6 +88,9 @@ def test_what_is_no_whole_gpt2_is_refused(
     shutil.copytree(base, tmp_path / "cut")
     weights = tmp_path / "cut" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"model.safetensors: was altered after it was written"):
+        train([], module=module_of(str(tmp_path / "cut")))
+    (tmp_path / "cut" / "SHA256SUMS").unlink()
     with pytest.raises(InputError, match=r"--model.pretrained .*cut.* cannot be loaded"):
         train([], module=module_of(str(tmp_path / "cut")))
     weights.unlink()
