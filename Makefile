@@ -87,7 +87,7 @@ check: ## everything CI runs: lint, types and test
 	@$(MAKE) --no-print-directory test
 
 bench: $(ENVIRONMENT) ## run the benchmarks that need no text or base; each prints a table
-	@for name in nll corpora seeing; do $(PY) benchmarks/$$name.py || exit 1; done
+	@for name in nll corpora seeing checkpoints generation evaluation; do $(PY) benchmarks/$$name.py || exit 1; done
 
 drills: $(ENVIRONMENT) ## kill, stop and damage runs in every way, and say what was lost; ARGS="--kills 200"
 	@$(shell unshare -rm true 2> /dev/null && echo unshare -rm) $(PY) benchmarks/drills $(ARGS)
