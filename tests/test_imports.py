@@ -14,7 +14,7 @@ LAYERS = [
     {"data", "model"},
     {"callbacks"},
     {"inference", "runs"},
-    {"cli", "consistency", "option_errors", "out_of_memory", "quiet", "trainer", "__main__"},
+    {"cli", "consistency", "option_errors", "out_of_memory", "quiet", "ranks", "trainer"} | {"__main__"},
 ]
 LEAVES = [
     "data/packing",

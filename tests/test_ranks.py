@@ -74,6 +74,21 @@ torch.distributed.destroy_process_group()  # its threads abort a process that en
 """
 
 
+FULL = f"""
+import errno, os, sys
+from pathlib import Path
+from gpt2_lightning import cli
+from gpt2_lightning.callbacks.checkpoint_io import SafeCheckpointIO
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device", "last.ckpt")
+
+if "LOCAL_RANK" not in os.environ:
+    SafeCheckpointIO.save_checkpoint = full
+sys.exit(cli.main(Path({str(ROOT)!r}) / "configs" / "default.yaml"))
+"""
+
+
 def test_gradients_over_ranks_and_micro_batches_are_of_one_big_ragged_batch(tmp_path: Path):
     """Eight ragged batches, one of them without a target, in 1, 2 or 4 micro-batches on 2 ranks."""
     (tmp_path / "script.py").write_text(GRADIENTS)
@@ -110,6 +125,18 @@ def test_two_ranks_give_the_losses_weights_and_files_of_one(tmp_path: Path):
     summaries = [json.loads((run / "summary.json").read_text()) for run in (one, two)]
     for name in ("steps", "tokens", "epochs"):
         assert summaries[0][name] == summaries[1][name]
+
+
+def test_where_one_rank_fails_the_others_end(tmp_path: Path):
+    """Rank 0 has no room for its checkpoint; rank 1 waits for it."""
+    script = tmp_path / "script.py"
+    script.write_text(FULL)
+    command = [sys.executable, str(script), *options(tmp_path), *TEXT, *TOY, *COMMON]
+    command += ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.micro_batch_size=2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    assert result.returncode == 2, result.stderr
+    assert "cannot be written: the disk is full" in result.stderr
 
 
 def test_a_run_of_one_rank_goes_on_on_two(tmp_path: Path):

@@ -3,8 +3,6 @@
 import errno
 import os
 import shutil
-import signal
-import socket
 import sys
 from contextlib import nullcontext
 from functools import partial
@@ -16,9 +14,9 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_only
 
+from gpt2_lightning import ranks
 from gpt2_lightning.callbacks.checkpoint_io import SafeCheckpointIO, newest_whole
 from gpt2_lightning.callbacks.checkpoints import Checkpoints
 from gpt2_lightning.callbacks.guards import Guards
@@ -107,9 +105,10 @@ class GPT2CLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         trains = subcommand == "fit" and rank_zero_only.rank == 0  # pyright: ignore[reportFunctionMemberAccess]
         if trains and self.trainer.world_size > 1:
-            _check_master_port()
+            ranks.check_port()
         try:
-            with run_folder.lock(Path(os.environ[_RUN_FOLDER])) if trains else nullcontext():
+            lock = run_folder.lock(Path(os.environ[_RUN_FOLDER])) if trains else nullcontext()
+            with lock, ranks.ending_together(self.trainer):
                 super()._run_subcommand(subcommand)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
@@ -119,9 +118,6 @@ class GPT2CLI(LightningCLI):
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise InputError(self._full_disk(error)) from None
-        finally:
-            if isinstance(launcher := self.trainer.strategy.launcher, _SubprocessScriptLauncher):
-                launcher.kill(signal.SIGTERM)  # other ranks, which may wait for this one
 
     def _full_disk(self, error: OSError) -> str:
         message = f"{error.filename or self.trainer.default_root_dir}: cannot be written: the disk is full"
@@ -211,19 +207,6 @@ class GPT2CLI(LightningCLI):
         print(f"Next:  make sample RUN={folder}" + (f' PROMPT="{prompts[0]}"' if prompts else ""))
         if any(isinstance(logger, TensorBoardLogger) for logger in self.trainer.loggers):
             print("       make tensorboard")
-
-
-def _check_master_port() -> None:
-    """Where Lightning starts the ranks itself: they would wait half an hour for each other."""
-    port = os.environ.get("MASTER_PORT")
-    if port is None or "TORCHELASTIC_RUN_ID" in os.environ or "LOCAL_RANK" in os.environ:
-        return
-    try:
-        socket.create_server(("", int(port))).close()
-    except (OSError, ValueError, OverflowError):
-        raise InputError(
-            f"MASTER_PORT {port}: is no free port; name another, or none: one is found"
-        ) from None
 
 
 def _slurm_name() -> str:
