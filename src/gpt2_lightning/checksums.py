@@ -11,7 +11,7 @@ SUMS = "SHA256SUMS"
 def write_sums(folder: Path) -> None:
     """Write the digests of every file of a folder, which has no folders inside, into its `SHA256SUMS`."""
     paths = sorted(path for path in folder.iterdir() if path.name != SUMS)
-    (folder / SUMS).write_text("".join(f"{_sha256(path)}  {path.name}\n" for path in paths))
+    (folder / SUMS).write_text("".join(f"{sha256_of(path)}  {path.name}\n" for path in paths))
 
 
 def check_sums(folder: Path) -> None:
@@ -25,7 +25,7 @@ def check_sums(folder: Path) -> None:
     for line in (folder / SUMS).read_text().splitlines():
         digest, _, name = line.partition("  ")
         path = folder / name
-        if not path.is_file() or _sha256(path) != digest:
+        if not path.is_file() or sha256_of(path) != digest:
             state = "was altered after it was written" if path.exists() else "is missing"
             raise InputError(
                 f"{path}: {state} ({SUMS} has another digest); export the run again, or remove {SUMS} if the "
@@ -33,6 +33,7 @@ def check_sums(folder: Path) -> None:
             )
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The SHA-256 (hex) of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

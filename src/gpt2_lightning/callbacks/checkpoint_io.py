@@ -15,6 +15,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
+from gpt2_lightning.checksums import sha256_of
 from gpt2_lightning.errors import InputError
 
 _PART = ".part"
@@ -62,7 +63,7 @@ def read(path: Path) -> dict[str, Any]:
             code.
     """
     known = _digests(path)
-    if known and _sha256(path) not in known:
+    if known and sha256_of(path) not in known:
         raise InputError(f"{path}: is damaged: its SHA-256 is not the one in {_beside(path, _CHECKSUM).name}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -200,11 +201,6 @@ def _write_digests(path: Path, digests: list[str]) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(checksum)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync_folder(folder: Path) -> None:

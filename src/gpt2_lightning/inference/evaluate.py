@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from gpt2_lightning.inference.held_out import HeldOut, read_held_out
 from gpt2_lightning.inference.loading import load_model
 from gpt2_lightning.metrics import perplexity
 from gpt2_lightning.model.generation import context_of
-from gpt2_lightning.model.scoring import Window, token_nll, windows
+from gpt2_lightning.model.scoring import token_nll, windows
 from gpt2_lightning.ranges import PositiveInt
 
 _CONFIDENCE = 1.96  # standard errors on each side of 95 %
@@ -92,12 +92,8 @@ def _nll_of(
         stretches = sorted(stretches, key=lambda ends: ends[1] - ends[0])
     parts = [window for start, stop in stretches for window in windows(start, stop, block, stride)]
     bar = tqdm(parts, desc=f"{name} on {part.name}", unit="window", disable=None, leave=False)
-    nll = token_nll(model, part.tokens, _told(bar), batch_tokens)
+    nll = token_nll(model, part.tokens, bar, batch_tokens)
     return nll if part.learned is None else np.where(part.learned, nll, np.nan)
-
-
-def _told(bar: Any) -> Iterator[Window]:
-    yield from bar
 
 
 def _documents(part: HeldOut) -> list[tuple[int, int]]:

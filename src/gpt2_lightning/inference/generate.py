@@ -78,11 +78,11 @@ def _lines(
 
 def _prompts_in(path: Path) -> Iterator[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")  # and at no other mark
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
         raise InputError(f"--prompts {str(path)!r}: cannot be read: {reason}") from None
-    if not lines:
+    if lines == [""]:
         raise InputError(f"--prompts {str(path)!r}: is empty")
     for number, line in enumerate(lines, start=1):
         if path.suffix != ".jsonl":

@@ -125,7 +125,7 @@ def _tokenized(corpus: Corpus, split: Split, tokenizer: PreTrainedTokenizerFast,
             learned,
             writer.counts(),
             words=sum(len(p.text.split()) for d in documents for p in d.pieces if p.learned),
-            seen=sum(_digest(document) in training for document in documents),
+            seen=None if split == "train" else sum(_digest(document) in training for document in documents),
         )
 
 
