@@ -15,7 +15,7 @@ ENVIRONMENT := $(VENV)/.complete
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help known-names train preflight tokens export resume sample chat evaluate tensorboard test format lint types check bench drills lock clean active-environment
+.PHONY: help known-names train preflight tokens export resume sample chat evaluate last-words tensorboard test format lint types check bench drills lock clean active-environment
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ RUN_OPTIONS = --config $(call existing,experiment,$(EXPERIMENT),EXPERIMENT) $(ca
 given_run = $(if $(RUN),,$(error give the run to continue: make $@ RUN=logs/<experiment>/<run>))$(or \
   $(patsubst %/checkpoints/last.ckpt,%,$(wildcard $(RUN:/=)/checkpoints/last.ckpt)),$(error RUN=$(RUN) \
   is no run with a checkpoint: give logs/<experiment>/<run>))
+
+given_models = $(or $(strip $(RUN) $(MODEL)),$(error give what to measure: make $@ \
+  RUN=logs/<experiment>/<run>, or MODEL= with a folder or a hub id))
 
 known-names: # before the environment is made: a mistyped name is said at once
 	@: $(RUN_OPTIONS)
@@ -60,8 +63,10 @@ chat: $(ENVIRONMENT) ## talk with a model in the template it was tuned with: [RU
 	@$(PY) -m gpt2_lightning chat $(if $(RUN),--run "$(RUN)") $(ARGS)
 
 evaluate: $(ENVIRONMENT) ## perplexity and bits per byte of models on a text: RUN="..." or MODEL="..." [DATA=]
-	@$(PY) -m gpt2_lightning evaluate $(or $(strip $(RUN) $(MODEL)),$(error give what to evaluate: make $@ \
-	  RUN=logs/<experiment>/<run>, or MODEL= with a folder or a hub id)) $(if $(DATA),--data $(call existing,data,$(DATA),DATA)) $(ARGS)
+	@$(PY) -m gpt2_lightning evaluate $(given_models) $(if $(DATA),--data $(call existing,data,$(DATA),DATA)) $(ARGS)
+
+last-words: $(ENVIRONMENT) ## how often models give the last word, as in LAMBADA: RUN= or MODEL=, TEXTS=file.jsonl
+	@$(PY) -m gpt2_lightning last_words $(given_models) $(if $(TEXTS),--texts JSONFiles --texts.paths "$(TEXTS)") $(ARGS)
 
 export PROMPT
 tensorboard: $(ENVIRONMENT) ## show the curves of all runs on http://127.0.0.1:6006 (PORT=)

@@ -9,9 +9,12 @@ from typing import Any
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.inference.evaluate import corpus_of_run, evaluate
 from gpt2_lightning.inference.generate import chat, generate
+from gpt2_lightning.inference.last_words import last_words
 from gpt2_lightning.model.sampling import Sampling
 from gpt2_lightning.option_errors import Parser, fail
 from gpt2_lightning.quiet import quiet
+
+_MEASURES: dict[str, Callable[..., Any]] = {"evaluate": evaluate, "last_words": last_words}
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -26,11 +29,12 @@ def main(args: Sequence[str] | None = None) -> int:
     commands = parser.add_subcommands()
     for name, command in (("generate", generate), ("chat", chat)):
         commands.add_subcommand(name, _writing_parser(command), help=_first_line(command))
-    commands.add_subcommand("evaluate", _evaluate_parser(), help=_first_line(evaluate))
+    for name, command in _MEASURES.items():
+        commands.add_subcommand(name, _measuring_parser(command), help=_first_line(command))
     try:
         config = parser.parse_args(_with_corpus(given) if given[:1] == ["evaluate"] else given)
-        if config.subcommand == "evaluate":
-            evaluate(**vars(parser.instantiate(config).evaluate))
+        if measure := _MEASURES.get(config.subcommand):
+            measure(**vars(parser.instantiate(config)[config.subcommand]))
         else:
             options = config[config.subcommand].as_dict()
             sampling = Sampling(**{name: options.pop(name) for name in Sampling.__dataclass_fields__})
@@ -50,10 +54,10 @@ def _writing_parser(command: Callable[..., None]) -> Parser:
     return parser
 
 
-def _evaluate_parser() -> Parser:
-    parser = Parser(description=_first_line(evaluate))
+def _measuring_parser(command: Callable[..., Any]) -> Parser:
+    parser = Parser(description=_first_line(command))
     parser.add_argument("models", nargs="+", help="Runs, exports, adapters, folders of a GPT-2, or hub ids.")
-    parser.add_function_arguments(evaluate, skip={"models"})
+    parser.add_function_arguments(command, skip={"models"})
     return parser
 
 

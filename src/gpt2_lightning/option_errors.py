@@ -19,7 +19,7 @@ _UNION = re.compile(
     re.DOTALL,
 )
 _VALUE_LAST = re.compile(r"(?P<error>Expected a typing\.Literal\[.*\])\. Got value: (?P<value>.*)", re.DOTALL)
-_ABSTRACT = re.compile(r"Expected an instantiatable class, but .* is abstract")
+_ABSTRACT = re.compile(r"Expected an instantiatable class, but .* is abstract|Unexpected import path format")
 _PLAIN_ERRORS = (  # of one member of a union, and how it is said
     (
         re.compile(r"Not of type \w+: does not conform to restriction (?P<it>.*)"),
@@ -69,8 +69,11 @@ def explain(message: str, known: Iterable[str], arguments: list[str]) -> str:
         reason = " ".join(reason.split()).replace("v>", ">").replace("v<", "<")
         return f"--{_whole_name(match['key'], arguments)}: {reason}"
     if match := _MISSING.match(message):
-        missing = ", ".join("--" + key.strip().removeprefix("fit.") for key in match["keys"].split(","))
-        return f"{missing} must be given; DATA= or an experiment's file under configs/ does so"
+        verb = next(iter(arguments), "")
+        keys = [key.strip().removeprefix(f"{verb}.") for key in match["keys"].split(",")]
+        missing = ", ".join("--" + key for key in keys) + " must be given"
+        is_of_data = any(key.startswith("data") for key in keys)
+        return missing + ("; DATA= or an experiment's file under configs/ does so" if is_of_data else "")
     if match := _UNKNOWN_ARGUMENTS.match(message) or _UNKNOWN_OPTION.match(message):
         name = _whole_name(match["key"].lstrip("-").split("=")[0], arguments)
         close = difflib.get_close_matches(name, list(known), n=1)

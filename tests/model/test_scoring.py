@@ -11,7 +11,7 @@ from peft import PromptTuningConfig
 
 from gpt2_lightning.model.adaptation import inject
 from gpt2_lightning.model.architecture import Architecture, build
-from gpt2_lightning.model.scoring import Window, token_nll, windows
+from gpt2_lightning.model.scoring import Ending, Window, endings, token_nll, windows
 
 END = 0
 
@@ -98,3 +98,26 @@ def test_virtual_tokens_of_an_adapter_are_read_before(model: Any, tokens: np.nda
         logits, torch.tensor(tokens[:12].astype(int)), reduction="none"
     )
     np.testing.assert_allclose(found[:12], expected.numpy(), rtol=1e-5)
+
+
+def test_ends_of_texts_side_by_side_are_what_each_is_alone(model: Any, tokens: np.ndarray):
+    ids = tokens.tolist()
+    texts = [(ids[:3], ids[3:5]), (ids[5:6], ids[6:9]), (ids[:40], ids[40:42]), (ids[:9], ids[9:10])]
+    for (before, end), found in zip(texts, endings(model, texts, batch_size=3), strict=True):
+        read = torch.tensor([[*before, *end]])[:, -17:]  # the context, and what it is to give
+        with torch.no_grad():
+            logits = model(read[:, :-1]).logits[0, -len(end) :]
+        nll = torch.nn.functional.cross_entropy(logits, read[0, -len(end) :], reduction="sum").item()
+        assert found.nll == pytest.approx(nll, rel=1e-5)
+    likeliest = model(torch.tensor([ids[:3]])).logits[0, -1].argmax().item()
+    assert endings(model, [(ids[:3], [likeliest])])[0].is_likeliest
+    assert not endings(model, [(ids[:3], [likeliest, END])])[0].is_likeliest
+    assert endings(model, []) == []
+
+
+def test_the_end_of_a_text_by_hand(model: Any):
+    """A model that finds all of 40 tokens equally likely."""
+    same = copy.deepcopy(model)
+    for parameter in same.parameters():
+        torch.nn.init.zeros_(parameter)
+    assert endings(same, [([1, 2], [3, 4])]) == [Ending(pytest.approx(2 * math.log(40)), False)]

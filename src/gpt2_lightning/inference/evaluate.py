@@ -20,7 +20,7 @@ from gpt2_lightning.model.generation import context_of
 from gpt2_lightning.model.scoring import token_nll, windows
 from gpt2_lightning.ranges import PositiveInt
 
-_CONFIDENCE = 1.96  # standard errors on each side of 95 %
+CONFIDENCE = 1.96  # standard errors on each side of 95 %
 
 
 def evaluate(
@@ -78,7 +78,7 @@ def evaluate(
             | ({"sources": by_source} if len(parts) > 1 else {})
         )
     if output:
-        _write(Path(output), results)
+        write_figures(output, results)
     print(report(results))
     return results
 
@@ -128,7 +128,7 @@ def figures(parts: list[HeldOut], nll: list[np.ndarray]) -> dict[str, Any]:
         "documents": _sum(each.documents for each in counts),
         "targets": int(targets),
         "nll": float(mean),
-        "nll_95": spread and _CONFIDENCE * spread,
+        "nll_95": spread and CONFIDENCE * spread,
         "perplexity": perplexity(float(mean)),
         "word_perplexity": None if words is None else perplexity(float(total / words)),
         "bits_per_byte": per(_sum(each.utf8_bytes for each in counts)),
@@ -152,11 +152,16 @@ def _by_document(part: HeldOut, nll: np.ndarray) -> np.ndarray:
     return np.stack([np.add.reduceat(column, starts) for column in columns], axis=1)
 
 
-def _write(path: Path, results: list[dict[str, Any]]) -> None:
+def write_figures(output: str, results: list[dict[str, Any]]) -> None:
+    """Write figures as JSON.
+
+    Raises:
+        InputError: if `--output` cannot be written.
+    """
     try:
-        path.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        Path(output).write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
-        raise InputError(f"--output {str(path)!r}: cannot be written: {error.strerror}") from None
+        raise InputError(f"--output {output!r}: cannot be written: {error.strerror}") from None
 
 
 def report(results: list[dict[str, Any]]) -> str:

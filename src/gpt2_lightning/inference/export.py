@@ -65,12 +65,14 @@ def export(
     if hasattr(model, "peft_config"):
         _save_adapter(model, module.base_sha256, part)
     else:
-        model.config.use_cache = True
+        model.config.use_cache = model.generation_config.use_cache = True
+        model.config.n_ctx = model.config.n_positions  # an older name of it, by which llama.cpp reads it
         # transformers' pipeline adds 256 tokens by default, past a short context's end
         model.generation_config.max_new_tokens = context // 2
         model.save_pretrained(part)
     tokenizer.model_max_length = context
     tokenizer.save_pretrained(part)
+    _describe_to_older_readers(part / "tokenizer_config.json")
     if card:
         (part / "README.md").write_text(card(hasattr(model, "peft_config")), encoding="utf-8")
     for path in part.iterdir():
@@ -79,6 +81,15 @@ def export(
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
     model.train(was_training)
+
+
+def _describe_to_older_readers(path: Path) -> None:
+    """The tokenizer's class and inputs as transformers 4, on which other tools still build, knows them."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if config["tokenizer_class"] == "TokenizersBackend":
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    config["model_input_names"] = ["input_ids", "attention_mask"]
+    path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _save_adapter(model: Any, base_sha256: str, folder: Path) -> None:

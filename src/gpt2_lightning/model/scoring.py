@@ -1,6 +1,6 @@
-"""The negative log-likelihood of every token of a text, in windows that slide over it."""
+"""How likely text is to a model: every token of a stream, in sliding windows, or the end of each text."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from gpt2_lightning.data.file_array import NumberArray
 from gpt2_lightning.model.adaptation import headless
+from gpt2_lightning.model.generation import context_of
 
 _LOGITS = 2**23  # of one chunk: 32 MB in float32, which caches hold better than whole batches
 
@@ -43,6 +44,14 @@ def windows(start: int, stop: int, block_size: int, stride: int) -> Iterator[Win
         end = min(begin + block_size, stop)
         yield Window(begin, end, end - counted)
         counted, begin = end, begin + stride
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The NLL in nats of the end of a text, and whether the likeliest tokens would have written it."""
+
+    nll: float
+    is_likeliest: bool
 
 
 @torch.no_grad()
@@ -80,6 +89,34 @@ def token_nll(
     return found
 
 
+@torch.no_grad()
+def endings(model: Any, texts: Sequence[tuple[list[int], list[int]]], batch_size: int = 16) -> list[Ending]:
+    """How a model predicts the end of each text after all that comes before it.
+
+    Args:
+        model: a GPT-2 in evaluation mode, or one with an adapter of PEFT's.
+        texts: ids of what comes before, at least one, and of the end, at most as many as the context; of
+            the former the newest are read where both are longer than the context.
+        batch_size: texts read side by side; those of about one length are.
+    """
+    found: dict[int, Ending] = {}
+    by_length = sorted(range(len(texts)), key=lambda number: len(texts[number][0]) + len(texts[number][1]))
+    for start in range(0, len(texts), batch_size):
+        numbers = by_length[start : start + batch_size]
+        whole = ([*before, *end] for before, end in (texts[number] for number in numbers))
+        rows = [ids[-context_of(model) - 1 :] for ids in whole]
+        inputs = np.zeros((len(rows), max(map(len, rows)) - 1), dtype=np.int64)  # filled up after all else
+        for row, ids in enumerate(rows):
+            inputs[row, : len(ids) - 1] = ids[:-1]
+        hidden = _hidden(model, torch.from_numpy(inputs).to(model.device))
+        for number, ids, states in zip(numbers, rows, hidden, strict=True):
+            end = torch.tensor(texts[number][1], device=model.device)
+            logits = _gpt2_of(model).lm_head(states[len(ids) - 1 - len(end) : len(ids) - 1]).float()
+            is_likeliest = bool((logits.argmax(-1) == end).all())
+            found[number] = Ending(cross_entropy(logits, end, reduction="sum").item(), is_likeliest)
+    return [found[number] for number in range(len(texts))]
+
+
 def _batches(parts: Iterable[Window], batch_tokens: int) -> Iterator[list[Window]]:
     batch: list[Window] = []
     longest = 0
@@ -101,14 +138,17 @@ def _before(tokens: NumberArray, start: int, stop: int) -> np.ndarray:
 
 def _hidden(model: Any, input_ids: Tensor) -> Tensor:
     """What the output layer gets, `(B, T, D)`; without the virtual tokens of an adapter."""
-    gpt2 = model.get_base_model() if hasattr(model, "peft_config") else model
-    with headless(gpt2):
+    with headless(_gpt2_of(model)):
         return model(input_ids=input_ids, use_cache=False).logits[:, -input_ids.shape[1] :]
 
 
 def _nll(model: Any, hidden: Tensor, targets: Tensor) -> Tensor:
     """Float32 `(M,)` of hidden states `(M, D)`."""
-    head = (model.get_base_model() if hasattr(model, "peft_config") else model).lm_head
+    head = _gpt2_of(model).lm_head
     rows = max(1, _LOGITS // head.weight.shape[0])
     parts = zip(hidden.split(rows), targets.split(rows), strict=True)
     return torch.cat([cross_entropy(head(part).float(), wanted, reduction="none") for part, wanted in parts])
+
+
+def _gpt2_of(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "peft_config") else model
