@@ -38,6 +38,11 @@ KNOWN = ["trainer.max_steps", "data.block_size", "model.architecture.n_layer"]
             [],
             "--data.corpus must be given; DATA= or an experiment's file under configs/ does so",
         ),
+        (
+            "the following arguments are required: last_words.models, last_words.texts",
+            ["last_words"],
+            "models, --texts must be given",
+        ),
         ("something\n  else", [], "something else"),
     ],
 )

@@ -1,15 +1,17 @@
 """The commands that are no verbs of Lightning's Trainer: `python -m gpt2_lightning generate`, ..."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from itertools import takewhile
 from typing import Any
 
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.inference.evaluate import corpus_of_run, evaluate
+from gpt2_lightning.inference.evaluate import evaluate
 from gpt2_lightning.inference.generate import chat, generate
 from gpt2_lightning.inference.last_words import last_words
+from gpt2_lightning.inference.trained_on import corpus_options
 from gpt2_lightning.model.sampling import Sampling
 from gpt2_lightning.option_errors import Parser, fail
 from gpt2_lightning.quiet import quiet
@@ -44,6 +46,9 @@ def main(args: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print()
         return 130
+    except BrokenPipeError:  # whoever reads has had enough, as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python flushes to at its end
+        return 141
     return 0
 
 
@@ -68,7 +73,12 @@ def _with_corpus(given: list[str]) -> list[str]:
     names = {option.split("=")[0] for option in options}
     if not models or names & {"--data", "--data.source", "--help", "-h"}:
         return given
-    return ["evaluate", *models, "--data", json.dumps(corpus_of_run(models[0])), *options]
+    if (corpus := corpus_options(models[0])) is None:
+        raise InputError(
+            f"--data: give the corpus (DATA= names a file of configs/data); {models[0]!r} is of no run that "
+            "has one"
+        )
+    return ["evaluate", *models, "--data", json.dumps(corpus), *options]
 
 
 def _first_line(command: Callable[..., Any]) -> str:

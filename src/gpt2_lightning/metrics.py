@@ -45,6 +45,10 @@ NAMES = (
 )
 
 
+CONFIDENCE = 1.96
+"""Standard errors on each side of 95 %."""
+
+
 def perplexity(nll: float) -> float:
     """`exp(nll)`; infinity where that overflows."""
     try:

@@ -69,9 +69,9 @@ def explain(message: str, known: Iterable[str], arguments: list[str]) -> str:
         reason = " ".join(reason.split()).replace("v>", ">").replace("v<", "<")
         return f"--{_whole_name(match['key'], arguments)}: {reason}"
     if match := _MISSING.match(message):
-        verb = next(iter(arguments), "")
+        verb = next(iter(arguments), "fit")
         keys = [key.strip().removeprefix(f"{verb}.") for key in match["keys"].split(",")]
-        missing = ", ".join("--" + key for key in keys) + " must be given"
+        missing = ", ".join(key if key == "models" else f"--{key}" for key in keys) + " must be given"
         is_of_data = any(key.startswith("data") for key in keys)
         return missing + ("; DATA= or an experiment's file under configs/ does so" if is_of_data else "")
     if match := _UNKNOWN_ARGUMENTS.match(message) or _UNKNOWN_OPTION.match(message):

@@ -6,7 +6,7 @@ A type checker sees plain `int` and `float`.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    BPEVocabSize = PositiveInt = NonNegativeInt = int
+    BPEVocabSize = PositiveInt = NonNegativeInt = Seed = int
     PositiveFloat = NonNegativeFloat = OpenUnitInterval = ClosedUnitInterval = float
     PositiveUnitInterval = ShareBelowOne = float
 else:
@@ -26,6 +26,7 @@ else:
     PositiveUnitInterval = restricted_number_type(
         "PositiveUnitInterval", float, [(">", 0), ("<=", 1)], docstring="float >0 and ≤1"
     )
+    Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**63)], docstring="int ≥0 and <2⁶³")
     ShareBelowOne = restricted_number_type(
         "ShareBelowOne", float, [(">=", 0), ("<", 1)], docstring="float ≥0 and <1"
     )
@@ -39,5 +40,6 @@ __all__ = [
     "PositiveFloat",
     "PositiveInt",
     "PositiveUnitInterval",
+    "Seed",
     "ShareBelowOne",
 ]

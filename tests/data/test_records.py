@@ -266,7 +266,7 @@ def test_templates_mask_the_prompt(tmp_path: Path):
     alpaca = segments("alpaca", {"instruction": "Add.", "input": "1 1", "output": "2"})
     assert alpaca == [("### Instruction:\nAdd.\n\n### Input:\n1 1\n\n### Response:\n", False), ("2", True)]
     roles = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
-    chat = [("### User:\n", False), ("hi\n\n", False), ("### Assistant:\n", False), ("hello", True)]
+    chat = [("### User:\n", False), ("hi\n", False), ("\n### Assistant:\n", False), ("hello", True)]
     assert segments("chat", {"messages": roles}) == chat
 
 

@@ -8,13 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from gpt2_lightning.__main__ import main
+from gpt2_lightning.data.corpus import Corpus
+from gpt2_lightning.data.sources import JSONFiles
 from gpt2_lightning.data.token_store import SplitCounts
-from gpt2_lightning.data.tokenizer import Bytes
+from gpt2_lightning.data.tokenizer import Bytes, end_of_text_id
 from gpt2_lightning.inference.evaluate import figures
-from gpt2_lightning.inference.held_out import HeldOut
+from gpt2_lightning.inference.held_out import HeldOut, documents_of
+from gpt2_lightning.inference.loading import load_model
+from gpt2_lightning.inference.trained_on import corpus_of, corpus_options
+from gpt2_lightning.model.generation import prompt_ids
 from tests.conftest import ASSETS
 from tests.test_configs import TEXT, TOY, options, run_folder
 from tests.test_configs import main as train
@@ -102,11 +108,23 @@ def test_each_source_of_a_mixture_has_its_line_and_seen_text_is_counted(
     one, other = found["sources"].values()
     assert found["targets"] == one["targets"] + other["targets"]
     assert one["nll"] == pytest.approx(other["nll"], rel=1e-5), "the same text twice"
-    held_out = {"class_path": "TextFiles", "init_args": {"paths": [str(sorted(texts.glob("*.txt"))[0])]}}
-    data = data_file(tmp_path, validation=held_out)
-    found = evaluate(capsys, tmp_path, str(run), "--data", data)[0]
-    assert (found["documents"], found["seen_documents"]) == (1, 1)
+    corpus = corpus_of(str(run))
+    assert corpus
+    trained_on, validated_on = (next(documents_of(corpus, split)) for split in ("train", "validation"))
+    new = tmp_path / "new.txt"
+    new.write_text("Nobody has seen this.")
+    for paths, seen in (([trained_on.origin], 1), ([validated_on.origin, str(new)], 0), ([str(new)], 0)):
+        held_out = {"class_path": "TextFiles", "init_args": {"paths": paths}}
+        data = data_file(tmp_path, validation=held_out)
+        found = evaluate(capsys, tmp_path, str(run), "--data", data)[0]
+        assert (found["documents"], found["seen_documents"]) == (len(paths), seen)
     assert found["nll_95"] is None, "nothing is known of how documents differ from one"
+    assert (
+        evaluate(capsys, tmp_path, str(run), "--data", data, "--seen", "false")[0]["seen_documents"] is None
+    )
+    mixture = data_file(tmp_path, validation=mixture)
+    found = evaluate(capsys, tmp_path, str(run), "--data", mixture)[0]
+    assert list(found["sources"]) == ["sources[0] TextFiles", "sources[1] TextFiles"]
 
 
 def test_prompts_do_not_count_and_documents_stand_apart(
@@ -119,17 +137,68 @@ def test_prompts_do_not_count_and_documents_stand_apart(
     data = data_file(tmp_path, source=source)
     found = evaluate(capsys, tmp_path, str(run), "--data", data)[0]
     assert found["documents_apart"] is True
-    characters = found["nll"] * found["targets"] / math.log(2) / found["bits_per_character"]
-    assert characters == pytest.approx(8.4 * found["documents"], rel=0.1), "of the responses alone"
+    model, tokenizer, _ = load_model(str(run), "models")
+    corpus = Corpus(JSONFiles(str(path), template="prompt_response"), validation_fraction=0.3)
+    total = targets = 0
+    for document in documents_of(corpus, "validation"):
+        before, answer = (prompt_ids(tokenizer, piece.text) for piece in document.pieces)
+        ids = [end_of_text_id(tokenizer), *before, *answer, end_of_text_id(tokenizer)]
+        with torch.no_grad():
+            logits = model(torch.tensor([ids[:-1]])).logits[0, -len(answer) - 1 :]
+        total += torch.nn.functional.cross_entropy(
+            logits, torch.tensor(ids[-len(answer) - 1 :]), reduction="sum"
+        )
+        targets += len(answer) + 1
+    assert found["targets"] == targets
+    assert found["nll"] == pytest.approx(float(total) / targets, rel=1e-5)
+    assert found["tokens_per_word"] == targets / (3 * found["documents"]), "It is n."
     alone = evaluate(capsys, tmp_path, str(run), "--data", data, "--documents_apart", "false")[0]
     assert alone["targets"] == found["targets"]
     assert alone["nll"] != found["nll"]
 
 
+def test_half_precision_is_close_and_not_the_same(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    exact, half = (
+        evaluate(capsys, tmp_path, str(run), "--precision", p)[0]["nll"] for p in ("32-true", "bf16-mixed")
+    )
+    assert half != exact
+    assert half == pytest.approx(exact, rel=1e-3)
+
+
+def test_the_perplexity_of_a_word_is_left_out_where_it_is_past_all_numbers():
+    """Chinese has no white space: the whole text is one word."""
+    counts = SplitCounts(documents=1, tokens=4, targets=4, utf8_bytes=8, characters=8)
+    part = HeldOut("a", np.arange(4), np.array([4]), None, counts, words=1)
+    assert figures([part], [np.full(4, 200.0, dtype=np.float32)])["word_perplexity"] is None
+
+
+def test_documents_end_at_end_of_text_where_token_files_have_no_index(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    _, tokenizer, _ = load_model(str(run), "models")
+    ids = [*prompt_ids(tokenizer, "One text."), end_of_text_id(tokenizer)] * 3
+    np.array(ids, dtype="<u2").tofile(tmp_path / "val.bin")
+    files = {"class_path": "TokenFiles", "init_args": {"paths": [str(tmp_path / "val.bin")]}}
+    tokenizer = {"class_path": "Pretrained", "init_args": {"path": str(run / "export")}}
+    data = data_file(tmp_path, source=files, validation=files, tokenizer=tokenizer)
+    common = ["--data", data, "--folder", str(tmp_path / "stores"), "--documents_apart", "true"]
+    (found,) = evaluate(capsys, tmp_path, str(run), *common)
+    assert found["targets"] == len(ids)
+    assert found["nll_95"] == pytest.approx(0, abs=1e-6), "three times the same"
+
+
+def test_the_corpus_is_that_of_the_run_of_an_export_too(run: Path):
+    options = corpus_options(str(run))
+    assert options
+    assert corpus_options(str(run / "export")) == corpus_options(str(run.parent / "latest")) == options
+
+
 def test_the_confidence_interval_by_hand():
     """Two documents of two tokens, of a mean NLL of 1 and 3: the mean is 2, its standard error 1."""
     counts = SplitCounts(documents=2, tokens=4, targets=4, utf8_bytes=8, characters=8)
-    part = HeldOut("a", np.arange(4), np.array([2, 4]), None, counts, words=2, seen=0)
+    part = HeldOut("a", np.arange(4), np.array([2, 4]), None, counts, words=2)
     found = figures([part], [np.array([0.5, 1.5, 2.0, 4.0], dtype=np.float32)])
     assert found["nll"] == 2.0
     assert found["nll_95"] == pytest.approx(1.96)
@@ -143,6 +212,14 @@ def test_what_is_refused(
 ):
     data = data_file(tmp_path)
     assert "--data: give the corpus" in refusal(capsys, base)
+    assert "--output '/nowhere/x': cannot be written" in refusal(capsys, str(run), "--output", "/nowhere/x")
+    unanswered = tmp_path / "unanswered.jsonl"
+    unanswered.write_text('{"prompt": "What?", "response": ""}\n' * 2)
+    prompts = {"class_path": "JSONFiles", "init_args": {"paths": str(unanswered), "field": "response"}}
+    no_text = data_file(tmp_path, validation=prompts)
+    assert "--split validation: no document is in it that counts" in refusal(
+        capsys, str(run), "--data", no_text
+    )
     assert "models './nowhere': no such folder" in refusal(capsys, "./nowhere", "--data", data)
     assert "--stride 17: is more than --block_size 16" in refusal(
         capsys, str(run), "--block_size", "16", "--stride", "17"

@@ -1,5 +1,6 @@
 """Continuing texts: alone and among others, past the context, as a stream."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from gpt2_lightning.model.adaptation import inject
 from gpt2_lightning.model.architecture import Architecture, build
 from gpt2_lightning.model.generation import Continuation, continue_text, continue_texts, prompt_ids
 from gpt2_lightning.model.sampling import Sampling
+from tests.conftest import ROOT
 
 CONTEXT = 32
 PROMPTS = ["the cat", "", "the cat sat on the mat and the dog sat on the cat, " * 3, "dog"]
@@ -63,7 +65,21 @@ def test_greedy_text_is_that_of_transformers(model: Any, tokenizer: Any):
         ids, attention_mask=torch.ones_like(ids), max_new_tokens=room, do_sample=False, pad_token_id=0
     )
     text = continue_text(model, tokenizer, "the cat", Sampling(max_new_tokens=room, temperature=0))
-    assert text == tokenizer.decode(expected[0, ids.shape[1] :], skip_special_tokens=True).rstrip("�")
+    assert text == tokenizer.decode(expected[0, ids.shape[1] :], skip_special_tokens=True).removesuffix("�")
+
+
+def test_no_sequence_comes_again_as_in_transformers(model: Any, tokenizer: Any):
+    ids = torch.tensor([prompt_ids(tokenizer, "the cat")])
+    room = CONTEXT - ids.shape[1]
+    options = {"max_new_tokens": room, "do_sample": False, "pad_token_id": 0}
+    expected, plain = (
+        model.eval().generate(ids, attention_mask=torch.ones_like(ids), no_repeat_ngram_size=n, **options)
+        for n in (1, 0)
+    )
+    assert expected.tolist() != plain.tolist()
+    sampling = Sampling(max_new_tokens=room, temperature=0, no_repeat_ngram=1)
+    text = continue_text(model, tokenizer, "the cat", sampling)
+    assert text == tokenizer.decode(expected[0, ids.shape[1] :], skip_special_tokens=True).removesuffix("�")
 
 
 @pytest.mark.parametrize("adapter", [None, LoraConfig(target_modules=["c_attn"]), 4, -4])
@@ -85,7 +101,23 @@ def test_past_the_context_the_newest_half_is_read_anew(model: Any, tokenizer: An
             break
     assert len(new) > context
     text = continue_text(model, tokenizer, "the cat sat on", GREEDY)
-    assert text == tokenizer.decode(new, skip_special_tokens=True).rstrip("�")
+    assert text == tokenizer.decode(new, skip_special_tokens=True).removesuffix("�")
+
+
+@pytest.mark.parametrize("adapter", [None, PrefixTuningConfig(num_virtual_tokens=4)])
+def test_the_cache_holds_no_more_than_the_context(model: Any, tokenizer: Any, adapter: Any):
+    model = adapted(model, adapter) if adapter else model
+    base = model.get_base_model() if adapter else model
+    lengths: list[int] = []
+    base.register_forward_hook(
+        lambda _, args, kwargs, output: lengths.append(kwargs["past_key_values"].get_seq_length()),
+        with_kwargs=True,
+    )
+    with torch.no_grad():
+        base.transformer.wte.weight[end_of_text_id(tokenizer)] = 0  # so that no text ends early
+    continue_texts(model, tokenizer, PROMPTS, replace(LONG, max_new_tokens=6 * CONTEXT))
+    assert len(lengths) > 5 * CONTEXT
+    assert max(lengths) == CONTEXT
 
 
 def test_the_last_tokens_of_a_long_prompt_are_read(model: Any, tokenizer: Any):
@@ -142,6 +174,25 @@ def test_pieces_are_whole_characters(recipe: Any):
     pieces = added(recipe, text)
     assert "".join(pieces) == text
     assert "�" not in "".join(pieces)
+
+
+def test_every_character_that_is_whole_has_appeared():
+    """Also where tokens begin and end inside of characters, and several characters wait for one."""
+    text = (ROOT / "data/examples/chinese.txt").read_text()[:4000]
+    tokenizer = ByteLevelBPE(2000).build([text])
+    ids = prompt_ids(tokenizer, text)
+    continuation = Continuation(tokenizer)
+    for count, token in enumerate(ids[:800], start=1):
+        continuation.add(token)
+        assert continuation.text == tokenizer.decode(ids[:count]).removesuffix("�")
+
+
+def test_what_is_no_character_at_all_is_shown_as_the_tokenizer_does():
+    tokenizer = Bytes().build([])
+    (half, *_), ids = prompt_ids(tokenizer, "智"), prompt_ids(tokenizer, "ab")
+    continuation = Continuation(tokenizer)
+    pieces = [continuation.add(token) for token in (half, half, *ids)]
+    assert pieces == ["", "�", "�a", "b"]
 
 
 def test_half_a_character_at_the_end_is_left_out():

@@ -98,15 +98,24 @@ class Corpus:
         parts = [sources, self.tokenizer.settings(), fractions, self.on_error]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def records(self) -> Iterator[tuple[Split, Record]]:
-        """Every record with its split; documents of white space alone are left out."""
-        for split, source in self.sources.items():
+    def records(self, of: Split | None = None) -> Iterator[tuple[Split, Record]]:
+        """Every record with its split; documents of white space alone are left out.
+
+        Args:
+            of: the split that alone is wanted; sources that have nothing of it are not read.
+        """
+        sources = self.sources
+        if of:
+            feeding: Split = of if of in sources else "train"
+            sources: dict[Split, Source] = {feeding: sources[feeding]}
+        for split, source in sources.items():
             for record in source.documents():
                 if not isinstance(record, Document):
                     yield split, record
                 elif record.text.strip():
                     its_split = self.split_of(record.text) if split == "train" else split
-                    if record.only_for in ("", "train" if its_split == "train" else "held out"):
+                    is_wanted = record.only_for in ("", "train" if its_split == "train" else "held out")
+                    if is_wanted and of in (None, its_split):
                         yield its_split, record
 
     def split_of(self, text: str) -> Split:

@@ -25,7 +25,7 @@ from gpt2_lightning.data.token_store import BuiltStore, TokenStore, digests_of
 from gpt2_lightning.data.tokenizer import end_of_text_id
 from gpt2_lightning.errors import InputError
 
-_FORMAT = 6  # part of the fingerprint: raise it whenever the same inputs give other files
+_FORMAT = 7  # part of the fingerprint: raise it whenever the same inputs give other files
 _CHARS_PER_BATCH = 2**20  # tokenized at once, in parallel
 
 Build = Callable[[Corpus, Path], dict[str, Any]]

@@ -59,8 +59,9 @@ def _chat(record: Any) -> tuple[Segment, ...]:
     segments = []
     for message in messages:
         role, content = text_field(message, "role"), text_field(message, "content")
-        segments += [Segment(f"### {role.capitalize()}:\n", learned=False)]
-        segments += [Segment(f"{content}\n\n", learned=role == "assistant")]
+        # cut between the two line ends, as GPT-2's tokenizer cuts the whole conversation when it is used
+        segments += [Segment(("\n" if segments else "") + f"### {role.capitalize()}:\n", learned=False)]
+        segments += [Segment(f"{content}\n", learned=role == "assistant")]
     if messages[-1]["role"] == "assistant":  # its end is end-of-text
         segments[-1] = Segment(messages[-1]["content"], learned=True)
     return tuple(segments)
@@ -94,3 +95,9 @@ CHAT_TEMPLATES: dict[TemplateName, str] = {
     "chat": _HEADED,
 }
 """The same for a conversation, in the form that Hugging Face tokenizers keep (Jinja)."""
+
+
+def next_message(chat_template: str) -> tuple[str, ...]:
+    """What the next message begins with, which ends an answer; nothing for templates that are not ours."""
+    own = (CHAT_TEMPLATES["alpaca"], CHAT_TEMPLATES["chat"])
+    return ("\n\n### ", "\n### ") if chat_template in own else ()

@@ -1,26 +1,26 @@
 """How well models predict a text, in numbers that compare."""
 
-import json
 import math
+import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-import yaml
 from tqdm import tqdm
 
 from gpt2_lightning.data.corpus import Corpus, Split
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.inference.held_out import HeldOut, read_held_out
+from gpt2_lightning.inference.held_out import HeldOut, Text, in_place, read_texts, tokenized
 from gpt2_lightning.inference.loading import load_model
-from gpt2_lightning.metrics import perplexity
+from gpt2_lightning.inference.output import check_writable, write_figures
+from gpt2_lightning.inference.trained_on import corpus_of, count_seen
+from gpt2_lightning.metrics import CONFIDENCE, perplexity
 from gpt2_lightning.model.generation import context_of
 from gpt2_lightning.model.scoring import token_nll, windows
 from gpt2_lightning.ranges import PositiveInt
 
-CONFIDENCE = 1.96  # standard errors on each side of 95 %
+_MANY = 1e6  # a perplexity with digits that say nothing
 
 
 def evaluate(
@@ -32,6 +32,7 @@ def evaluate(
     documents_apart: bool | None = None,
     batch_tokens: PositiveInt = 2048,
     precision: Literal["32-true", "bf16-mixed"] = "32-true",
+    seen: bool = True,
     output: str | None = None,
     folder: str = "data",
 ) -> list[dict[str, Any]]:
@@ -44,17 +45,21 @@ def evaluate(
         block_size: most tokens that the model sees at once; the model's context if not given, and the
             smallest of them for several.
         stride: tokens between one window and the next, at most `block_size`; half of it if not given. With
-            `block_size` itself the windows are blocks side by side, as in training's validation.
+            `block_size` itself the windows are blocks side by side, as in training's validation on a stream.
         documents_apart: no window reaches over the end of a document; true for instruction records if not
             given, else false.
         batch_tokens: most tokens that are read side by side.
         precision: of the matrix products.
+        seen: count the documents that the training split of each run has to the letter; that is read then.
         output: file for all figures as JSON.
         folder: of token stores, where token files are counted.
 
     Returns:
         For each model, its figures: over all, and for each source of a mixture.
     """
+    check_writable(output)
+    for its_split, source in data.sources.items():
+        source.put_at(f"--data.{'source' if its_split == 'train' else its_split}")
     loaded = [load_model(name, "models") for name in models]
     context = min(context_of(model) for model, _, _ in loaded)
     block = min(context, block_size or context)
@@ -64,23 +69,36 @@ def evaluate(
     if step > block:
         raise InputError(f"--stride {step}: is more than --block_size {block}; some text would be left out")
     apart = data.source.is_instructions if documents_apart is None else documents_apart
+    texts = read_texts(data, split)
     results = []
     for name, (model, tokenizer, place) in zip(models, loaded, strict=True):
-        parts = read_held_out(data, split, tokenizer, folder)
+        parts = [tokenized(text, tokenizer) for text in texts] or [in_place(data, split, tokenizer, folder)]
         if apart and any(part.ends is None for part in parts):
             raise InputError("--documents_apart true: these token files do not say where documents end")
         with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
             nll = [_nll_of(model, part, block, step, apart, batch_tokens, name) for part in parts]
+        known = _seen(texts, name) if seen and split != "train" else [None] * len(parts)
         by_source = {part.name: figures([part], [each]) for part, each in zip(parts, nll, strict=True)}
+        for figures_of_one, count in zip(by_source.values(), known, strict=True):
+            figures_of_one["seen_documents"] = count
         results.append(
             {"model": name, "place": place, "split": split, "block_size": block, "stride": step}
-            | {"documents_apart": apart, **figures(parts, nll)}
+            | {"documents_apart": apart, **figures(parts, nll), "seen_documents": _sum(known)}
             | ({"sources": by_source} if len(parts) > 1 else {})
         )
-    if output:
-        write_figures(output, results)
     print(report(results))
+    write_figures(output, results)
     return results
+
+
+def _seen(texts: list[Text], name: str) -> list[int | None]:
+    """Documents of each text that the run has seen; `None` where that cannot be known."""
+    try:
+        if texts and (trained_on := corpus_of(name)):
+            return [*count_seen(texts, trained_on)]
+    except InputError as error:
+        print(f"what {name} has seen is not known: {error}", file=sys.stderr)
+    return [None] * max(1, len(texts))
 
 
 def _nll_of(
@@ -123,18 +141,19 @@ def figures(parts: list[HeldOut], nll: list[np.ndarray]) -> dict[str, Any]:
         return float(amount / unit) if unit else None
 
     counts = [part.counts for part in parts]
-    words = _sum(part.words for part in parts) or None
+    words = _sum(part.words for part in parts)
     return {
         "documents": _sum(each.documents for each in counts),
         "targets": int(targets),
         "nll": float(mean),
         "nll_95": spread and CONFIDENCE * spread,
         "perplexity": perplexity(float(mean)),
-        "word_perplexity": None if words is None else perplexity(float(total / words)),
+        "word_perplexity": finite
+        if words and math.isfinite(finite := perplexity(float(total / words)))
+        else None,
         "bits_per_byte": per(_sum(each.utf8_bytes for each in counts)),
         "bits_per_character": per(_sum(each.characters for each in counts)),
         "tokens_per_word": per(words, targets),
-        "seen_documents": _sum(part.seen for part in parts),
     }
 
 
@@ -152,30 +171,17 @@ def _by_document(part: HeldOut, nll: np.ndarray) -> np.ndarray:
     return np.stack([np.add.reduceat(column, starts) for column in columns], axis=1)
 
 
-def write_figures(output: str, results: list[dict[str, Any]]) -> None:
-    """Write figures as JSON.
-
-    Raises:
-        InputError: if `--output` cannot be written.
-    """
-    try:
-        Path(output).write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"--output {output!r}: cannot be written: {error.strerror}") from None
-
-
 def report(results: list[dict[str, Any]]) -> str:
     """The figures as a Markdown table, a line for each model and for each source of it."""
     first = results[0]
     way = "documents apart" if first["documents_apart"] else "one stream"
-    seen = first["seen_documents"]
     lines = [
-        f"{first['split']} split: {first['documents'] or 'an unknown number of'} documents"
-        + ("" if seen is None else f", {seen} of them to the letter in the training split too")
-        + f"; windows of {first['block_size']} tokens, stride {first['stride']}, {way}",
+        f"{first['split']} split: {first['documents'] or 'an unknown number of'} documents; windows of "
+        f"{first['block_size']} tokens, stride {first['stride']}, {way}",
         "",
-        "| Model | NLL | Perplexity | Of a word | Bits/byte | Bits/character | Tokens/word | Targets |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| Model | NLL | Perplexity | Of a word "
+        "| Bits/byte | Bits/character | Tokens/word | Targets | Seen |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for result in results:
         lines.append(_row(result["model"], result))
@@ -184,25 +190,21 @@ def report(results: list[dict[str, Any]]) -> str:
 
 
 def _row(name: str, result: dict[str, Any]) -> str:
-    def shown(key: str, digits: int, sign: str = "") -> str:
-        return "" if result[key] is None else f"{sign}{result[key]:.{digits}f}"
+    def shown(key: str, form: str) -> str:
+        return "" if result[key] is None else f"{result[key]:{form}}"
 
-    nll = f"{shown('nll', 4)} {shown('nll_95', 4, '±')}".strip()
-    cells = [name, nll, shown("perplexity", 2), shown("word_perplexity", 2), shown("bits_per_byte", 4)]
-    cells += [shown("bits_per_character", 4), shown("tokens_per_word", 3), f"{result['targets']:,}"]
+    interval = result["nll_95"] and f"±{result['nll_95']:.4f}"
+    of_a_word = shown("word_perplexity", ".2f" if (result["word_perplexity"] or 0) < _MANY else ".2e")
+    cells = [
+        name,
+        " ".join(filter(None, (shown("nll", ".4f"), interval))),
+        shown("perplexity", ".2f"),
+        of_a_word,
+    ]
+    cells += [
+        shown("bits_per_byte", ".4f"),
+        shown("bits_per_character", ".4f"),
+        shown("tokens_per_word", ".3f"),
+    ]
+    cells += [shown("targets", ","), shown("seen_documents", ",")]
     return f"| {' | '.join(cells)} |"
-
-
-def corpus_of_run(name: str) -> dict[str, Any]:
-    """The corpus that a run was trained on, as its `config.yaml` has it.
-
-    Raises:
-        InputError: if `name` is no run.
-    """
-    path = Path(name).expanduser() / "config.yaml"
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))["data"]["corpus"]
-    except (OSError, KeyError, TypeError, yaml.YAMLError):
-        raise InputError(
-            f"--data: give the corpus (DATA= names a file of configs/data); {name!r} is no run that has one"
-        ) from None

@@ -3,13 +3,20 @@
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
+from jinja2 import TemplateError
+
+from gpt2_lightning.data.documents import Rejected
+from gpt2_lightning.data.sources.base import read_lines
+from gpt2_lightning.data.sources.records import JSONFiles
+from gpt2_lightning.data.templates import next_message
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.inference.loading import load_model
+from gpt2_lightning.inference.output import opened
 from gpt2_lightning.locations import newest_export
 from gpt2_lightning.model.generation import context_of, continue_texts, prompt_ids
 from gpt2_lightning.model.sampling import Sampling
@@ -42,6 +49,8 @@ def generate(
         batch_size: texts that are written side by side.
         logs: folder that holds the runs.
     """
+    if prompt != prompt.encode(errors="replace").decode():
+        raise InputError(f"--prompt {prompt!a}: is not UTF-8")
     given = list(_prompts_in(Path(prompts))) if prompts else [prompt]
     if prompts and prompt:
         raise InputError("--prompt and --prompts exclude each other")
@@ -58,7 +67,7 @@ def generate(
         )
         print()
         return
-    with _opened(output) as file:
+    with opened(output) if output else nullcontext(sys.stdout) as file:
         for line in _lines(model, tokenizer, given, sampling, num_samples, batch_size):
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
             file.flush()
@@ -77,33 +86,21 @@ def _lines(
 
 
 def _prompts_in(path: Path) -> Iterator[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")  # and at no other mark
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
-        raise InputError(f"--prompts {str(path)!r}: cannot be read: {reason}") from None
-    if lines == [""]:
+    if not path.is_file():
+        raise InputError(f"--prompts {str(path)!r}: no such file")
+    found = False
+    for prompt in _records(path) if ".jsonl" in path.suffixes else (line for _, line in read_lines(path)):
+        if isinstance(prompt, Rejected):
+            raise InputError(f"{prompt.origin}: {prompt.reason}")
+        found = True
+        yield prompt.removesuffix("\n")
+    if not found:
         raise InputError(f"--prompts {str(path)!r}: is empty")
-    for number, line in enumerate(lines, start=1):
-        if path.suffix != ".jsonl":
-            yield line
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{path}:{number}: is no JSON: {error}") from None
-        if not isinstance(record, dict) or not isinstance(record.get("prompt"), str):
-            raise InputError(f"{path}:{number}: a record with the text field 'prompt' is needed")
-        yield record["prompt"]
 
 
-def _opened(output: str | None) -> AbstractContextManager[TextIO]:
-    if output is None:
-        return nullcontext(sys.stdout)
-    try:
-        return Path(output).open("w", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"--output {output!r}: cannot be written: {error.strerror}") from None
+def _records(path: Path) -> Iterator[str | Rejected]:
+    for record in JSONFiles(str(path), field="prompt").documents():
+        yield record if isinstance(record, Rejected) else record.text
 
 
 def _newest(logs: str) -> str:
@@ -127,7 +124,7 @@ def chat(sampling: Sampling, run: str | None = None, logs: str = "logs") -> None
     how = "in its template" if tokenizer.chat_template else "as plain text: it has no template"
     print(f"[{place}], {how}; {_NEW} begins anew, Ctrl-D ends", flush=True)
     if tokenizer.chat_template:
-        sampling = replace(sampling, stop=(*sampling.stop, "\n### "))  # the heading of the next message
+        sampling = replace(sampling, stop=(*sampling.stop_texts, *next_message(str(tokenizer.chat_template))))
     messages: list[dict[str, str]] = []
     for line in _asked():
         if line == _NEW:
@@ -149,7 +146,12 @@ def conversation(tokenizer: Any, messages: list[dict[str, str]]) -> str:
     """What the model reads before its next answer."""
     if not tokenizer.chat_template:
         return "".join(message["content"] for message in messages)
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    try:
+        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    except TemplateError as error:
+        raise InputError(
+            f"--run: the chat template of this model refuses the conversation: {error}"
+        ) from None
 
 
 def _asked() -> Iterable[str]:
@@ -161,4 +163,4 @@ def _asked() -> Iterable[str]:
         except EOFError:
             return
         if line.strip():
-            yield line
+            yield line.encode(errors="replace").decode()  # of a byte that is no UTF-8, a question mark

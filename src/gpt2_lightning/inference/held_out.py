@@ -1,10 +1,8 @@
-"""The text that a model is measured on, in the model's own tokens."""
+"""The text that models are measured on, read once, and in the tokens of each."""
 
-import hashlib
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +19,30 @@ from gpt2_lightning.data.tokenizer import end_of_text_id
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.model.pretrained import same_vocabulary
 
+_BATCH = 256  # documents that are tokenized at once
+
+
+@dataclass(frozen=True)
+class Text:
+    """One source's documents of a split."""
+
+    name: str
+    documents: list[Document]
+
+    @property
+    def words(self) -> int:
+        """Pieces between white space that count."""
+        return sum(
+            len(piece.text.split())
+            for document in self.documents
+            for piece in document.pieces
+            if piece.learned
+        )
+
 
 @dataclass(frozen=True)
 class HeldOut:
-    """One source's documents of a split.
+    """One source's documents of a split, in the tokens of a model.
 
     Attributes:
         name: of the source.
@@ -33,7 +51,6 @@ class HeldOut:
         learned: whether each token is a target, bool `(N,)`; `None` if all are.
         counts: of the split.
         words: pieces between white space; `None` where the text is not known.
-        seen: documents that are, to the letter, in the training split too; `None` likewise.
     """
 
     name: str
@@ -42,22 +59,13 @@ class HeldOut:
     learned: np.ndarray | None
     counts: SplitCounts
     words: int | None
-    seen: int | None
 
 
-def read_held_out(
-    corpus: Corpus, split: Split, tokenizer: PreTrainedTokenizerFast, folder: str
-) -> list[HeldOut]:
-    """A split of a corpus in the tokens of a model: a part for each source of a mixture.
-
-    Args:
-        corpus: its own tokenizer is not looked at, except of token files.
-        split: which one.
-        tokenizer: of the model.
-        folder: of token stores, where token files have their counts.
+def read_texts(corpus: Corpus, split: Split) -> list[Text]:
+    """The documents of a split, for each source of a mixture; nothing of token files.
 
     Raises:
-        InputError: if there is no such split, nothing in it, or token files of another tokenizer.
+        InputError: if there is no such split, or nothing in it that counts.
     """
     if split not in corpus.splits:
         raise InputError(
@@ -65,77 +73,85 @@ def read_held_out(
             "--data.test_fraction"
         )
     if corpus.is_in_place:
-        return [_in_place(corpus, split, tokenizer, Path(folder))]
-    source = corpus.source
-    if isinstance(source, Mixture) and (split == "train" or split not in corpus.sources):
+        return []
+    source = corpus.sources.get(split, corpus.source)
+    parts = {corpus.name: corpus}
+    if isinstance(source, Mixture):
         names = [f"sources[{number}] {type(each).__name__}" for number, each in enumerate(source.sources)]
-        parts = dict(zip(names, (replace(corpus, source=each) for each in source.sources), strict=True))
-    else:
-        parts = {corpus.name: corpus}
-    found = [_tokenized(part, split, tokenizer, name) for name, part in parts.items()]
-    if not any(part.counts.documents for part in found):
+        place = split if source is not corpus.source and split != "train" else "source"
+        each_alone = (replace(corpus, **{place: each}) for each in source.sources)
+        parts = dict(zip(names, each_alone, strict=True))
+    found = [Text(name, list(documents_of(part, split))) for name, part in parts.items()]
+    pieces = (piece for text in found for document in text.documents for piece in document.pieces)
+    if not any(piece.learned for piece in pieces):
         raise InputError(
-            f"--split {split}: no document is in it; --data.{split}_fraction decides how many are"
+            f"--split {split}: no document is in it that counts; --data.{split}_fraction decides how many "
+            "are, and prompts do not count"
         )
-    return [part for part in found if part.counts.documents]
+    return [text for text in found if text.documents]
 
 
-def _in_place(corpus: Corpus, split: Split, tokenizer: PreTrainedTokenizerFast, folder: Path) -> HeldOut:
-    store = open_or_build(folder, corpus)
+def tokenized(text: Text, tokenizer: PreTrainedTokenizerFast) -> HeldOut:
+    """A text in the tokens of a model."""
+    encode = encoder_of(tokenizer, [piece.text for each in text.documents[:_BATCH] for piece in each.pieces])
+    masks = any(not piece.learned for document in text.documents for piece in document.pieces)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        with SplitWriter(folder, "test", "I", end_of_text_id(tokenizer), masks) as writer:
+            for start in range(0, len(text.documents), _BATCH):
+                documents = text.documents[start : start + _BATCH]
+                ids = iter(encode([piece.text for document in documents for piece in document.pieces]))
+                for document in documents:
+                    writer.add(document, [next(ids) for _ in document.pieces])
+        learned = np.fromfile(folder / "test.learned.bin", "|b1") if masks else None
+        return HeldOut(
+            text.name,
+            np.fromfile(folder / "test.bin", "<u4"),
+            np.fromfile(folder / "test.ends.bin", "<i8"),
+            learned,
+            writer.counts(),
+            words=text.words,
+        )
+
+
+def in_place(corpus: Corpus, split: Split, tokenizer: PreTrainedTokenizerFast, folder: str) -> HeldOut:
+    """A split of token files.
+
+    Args:
+        corpus: of `TokenFiles`.
+        split: which one.
+        tokenizer: of the model.
+        folder: of token stores, where token files have their counts.
+
+    Raises:
+        InputError: if they are of another tokenizer than the model's.
+    """
+    store = open_or_build(Path(folder), corpus)
     if not same_vocabulary(store.tokenizer(), tokenizer):
         raise InputError(
             f"--data.source {corpus.name}: these ids are of a tokenizer with {store.vocab_size:,} entries, "
             f"which is not the model's of {len(tokenizer):,}; give text, which the model's own tokenizes"
         )
-    counts = store.splits[split]
-    ends = np.asarray(store.document_ends(split)) if counts.documents else None
+    ends = np.asarray(store.document_ends(split))
     learned = store.learned(split)
     return HeldOut(
         corpus.name,
         np.asarray(store.tokens(split)[:]),
-        ends,
+        ends if len(ends) > 1 else None,
         None if learned is None else np.asarray(learned[:]),
-        counts,
+        store.splits[split],
         words=None,
-        seen=None,
     )
 
 
-def _tokenized(corpus: Corpus, split: Split, tokenizer: PreTrainedTokenizerFast, name: str) -> HeldOut:
-    documents: list[Document] = []
-    training: set[bytes] = set()
-    for its_split, document in _documents(corpus):
-        if its_split == split:
-            documents.append(document)
-        elif its_split == "train":
-            training.add(_digest(document))
-    pieces = [piece.text for document in documents for piece in document.pieces]
-    ids = iter(encoder_of(tokenizer, pieces)(pieces) if pieces else [])
-    masks = any(not piece.learned for document in documents for piece in document.pieces)
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        with SplitWriter(folder, "test", "I", end_of_text_id(tokenizer), masks) as writer:
-            for document in documents:
-                writer.add(document, list(islice(ids, len(document.pieces))))
-        learned = np.fromfile(folder / "test.learned.bin", "|b1") if masks else None
-        return HeldOut(
-            name,
-            np.fromfile(folder / "test.bin", "<u4"),
-            np.fromfile(folder / "test.ends.bin", "<i8"),
-            learned,
-            writer.counts(),
-            words=sum(len(p.text.split()) for d in documents for p in d.pieces if p.learned),
-            seen=None if split == "train" else sum(_digest(document) in training for document in documents),
-        )
+def documents_of(corpus: Corpus, split: Split) -> Iterator[Document]:
+    """The documents of a split.
 
-
-def _documents(corpus: Corpus) -> Iterator[tuple[Split, Document]]:
-    for split, record in corpus.records():
+    Raises:
+        InputError: at a record that is no text, unless `on_error` says to skip it.
+    """
+    for _, record in corpus.records(split):
         if not isinstance(record, Rejected):
-            yield split, record
+            yield record
         elif corpus.on_error == "stop":
             raise InputError(f"{record.origin}: {record.reason}; mend it, or say --data.on_error skip")
-
-
-def _digest(document: Document) -> bytes:
-    return hashlib.sha256(document.text.strip().encode()).digest()

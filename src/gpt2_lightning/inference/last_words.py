@@ -9,9 +9,9 @@ from transformers import PreTrainedTokenizerFast
 from gpt2_lightning.data.documents import Rejected
 from gpt2_lightning.data.sources import Source
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.inference.evaluate import CONFIDENCE, write_figures
 from gpt2_lightning.inference.loading import load_model
-from gpt2_lightning.metrics import perplexity
+from gpt2_lightning.inference.output import check_writable, write_figures
+from gpt2_lightning.metrics import CONFIDENCE, perplexity
 from gpt2_lightning.model.generation import context_of, prompt_ids
 from gpt2_lightning.model.scoring import endings
 from gpt2_lightning.ranges import PositiveInt
@@ -36,6 +36,7 @@ def last_words(
     Returns:
         For each model, its figures.
     """
+    check_writable(output)
     texts.put_at("--texts")
     halves = list(_halves(texts))
     results = []
@@ -54,9 +55,8 @@ def last_words(
                 "word_perplexity": perplexity(sum(each.nll for each in found) / len(found)),
             }
         )
-    if output:
-        write_figures(output, results)
     print(_report(results))
+    write_figures(output, results)
     return results
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerFast
 
 from gpt2_lightning.checksums import check_sums
@@ -14,6 +15,8 @@ from gpt2_lightning.inference.export import BASE_FILE
 from gpt2_lightning.locations import is_adapter, locate
 from gpt2_lightning.model.architecture import Architecture
 from gpt2_lightning.model.pretrained import digest, load, read_config, reconciled
+
+_ADAPTER_WEIGHTS = "adapter_model.safetensors"  # numbers and nothing that runs
 
 
 def load_model(name: str, option: str) -> tuple[Any, PreTrainedTokenizerFast, str]:
@@ -54,7 +57,11 @@ def _whole(place: str, option: str) -> Any:
 def _adapted(place: Path, option: str) -> Any:
     from peft import PeftConfig, PeftModelForCausalLM
 
-    base = str(PeftConfig.from_pretrained(str(place)).base_model_name_or_path)
+    broken = f"{option} {str(place)!r}: the adapter cannot be read"
+    try:
+        base = str(PeftConfig.from_pretrained(str(place)).base_model_name_or_path)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{broken}: {error}") from None
     remedy = "an adapter can be worked into its model while that is there: make export RUN=<run> MERGE=1"
     try:
         model = _whole(base, option)
@@ -67,7 +74,12 @@ def _adapted(place: Path, option: str) -> Any:
         raise InputError(
             f"{option} {str(place)!r}: the model it adapts, {base}, has other weights now; {remedy}"
         )
-    adapted: Any = PeftModelForCausalLM.from_pretrained(model, str(place))
+    if not (place / _ADAPTER_WEIGHTS).is_file():
+        raise InputError(f"{broken}: {_ADAPTER_WEIGHTS} is missing")
+    try:
+        adapted: Any = PeftModelForCausalLM.from_pretrained(model, str(place))
+    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"{broken}: {error}") from None
     if adapted.active_peft_config.is_prompt_learning:
         return adapted
     try:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
-from tokenizers.decoders import DecodeStream
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -46,7 +45,7 @@ def continue_texts(
         show: gets each text as it comes, in pieces of whole characters.
     """
     ids = [prompt_ids(tokenizer, prompt) for prompt in prompts]
-    texts = [Continuation(tokenizer, sampling.stop) for _ in prompts]
+    texts = [Continuation(tokenizer, sampling.stop_texts) for _ in prompts]
     end_of_text = end_of_text_id(tokenizer)
     counts = [0] * len(prompts)
 
@@ -99,21 +98,32 @@ class Continuation:
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, stop: Sequence[str] = ()) -> None:
         self._backend = tokenizer.backend_tokenizer
-        self._stream = DecodeStream(skip_special_tokens=True)
-        self._stop = [text for text in stop if text]
+        self._stop = stop
+        self._open: list[int] = []  # tokens since the last one that ended with a character
+        self._taken = 0  # characters of these that are known
         self._held = ""
         self.text = ""
         self.is_stopped = False
 
     def add(self, token: int) -> str:
         """Take the next token; returns what it has made certain, which may be nothing."""
-        self._held += self._stream.step(self._backend, token) or ""
+        self._held += self._characters(token)
         ends = [place for stop in self._stop if (place := self._held.find(stop)) >= 0]
         if ends:
             self.is_stopped = True
             self._held = self._held[: min(ends)]
         may_be_stop = 0 if ends else max((_overlap(self._held, stop) for stop in self._stop), default=0)
         return self._let_go(len(self._held) - may_be_stop)
+
+    def _characters(self, token: int) -> str:
+        """Whole characters that a token completes; what it begins is decoded as one U+FFFD, the last."""
+        self._open.append(token)
+        text = self._backend.decode(self._open, skip_special_tokens=True)
+        whole = text.removesuffix("\N{REPLACEMENT CHARACTER}")
+        new, self._taken = whole[self._taken :], len(whole)
+        if whole == text:
+            self._open, self._taken = [], 0
+        return new
 
     def finish(self) -> str:
         """What was held back; the half character that a text may end with is left out."""
@@ -178,29 +188,42 @@ class _Texts:
 
     def _step(self) -> Tensor:
         """Read the newest token of every text; returns the logits of the next, `(B, V)`."""
-        for number, row in enumerate(self._rows):
-            if self._length(row) > self._context:
-                self._read_half(number, row)
+        if past := [n for n, row in enumerate(self._rows) if self._length(row) > self._context]:
+            self._read_half(past)
         inputs = torch.tensor([[self._ids[row][-1]] for row in self._rows])
         self._mask = torch.cat([self._mask, torch.ones(len(self._rows), 1, dtype=torch.bool)], dim=1)
         return self._logits(inputs, torch.tensor([[self._length(row) - 1] for row in self._rows]))
 
-    def _read_half(self, number: int, row: int) -> None:
-        """Let a text go on from the newest half of its context, all but the last token of it."""
-        self._start[row] = len(self._ids[row]) - max(1, self._context // 2)
-        count = self._length(row) - 1
-        self._mask[number] = torch.arange(self._mask.shape[1]) >= self._mask.shape[1] - count
-        if not count:
-            return
-        cache = prefix_of(self._model, 1)
-        device = self._model.device
-        half = torch.tensor([self._ids[row][self._start[row] : -1]], device=device)
-        positions = torch.arange(count, device=device)[None] + self._virtual
-        self._forward(
-            input_ids=half, past_key_values=cache, position_ids=positions, logits_to_keep=1, use_cache=True
-        )
-        for layer, new in zip(self._cache.layers, cache.layers, strict=True):
-            layer.replace(number, new.keys[0, :, -count:], new.values[0, :, -count:])
+    def _read_half(self, numbers: list[int]) -> None:
+        """Let texts go on from the newest half of their context, all but the last token of it."""
+        count = max(1, self._context // 2) - 1
+        for number in numbers:
+            row = self._rows[number]
+            self._start[row] = len(self._ids[row]) - count - 1
+            self._mask[number] = torch.arange(self._mask.shape[1]) >= self._mask.shape[1] - count
+        if count:
+            cache = prefix_of(self._model, len(numbers))
+            halves = torch.tensor(
+                [self._ids[row][-count - 1 : -1] for row in map(self._rows.__getitem__, numbers)]
+            )
+            positions = torch.arange(count).expand_as(halves) + self._virtual
+            self._forward(
+                input_ids=halves.to(self._model.device),
+                position_ids=positions.to(self._model.device),
+                past_key_values=cache,
+                logits_to_keep=1,
+                use_cache=True,
+            )
+            for layer, new in zip(self._cache.layers, cache.layers, strict=True):
+                layer.replace(numbers, new.keys[:, :, -count:], new.values[:, :, -count:])
+        self._forget()
+
+    def _forget(self) -> None:
+        """Leave out the oldest places, which no text looks at any more."""
+        unseen = self._mask.shape[1] - max(self._length(row) - 1 for row in self._rows)
+        self._mask = self._mask[:, unseen:]
+        for layer in self._cache.layers:
+            layer.cut(self._virtual, self._virtual + unseen)
 
     def _keep(self, numbers: list[int]) -> None:
         """Go on with some of the texts only."""

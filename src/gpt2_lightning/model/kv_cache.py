@@ -47,11 +47,18 @@ class GrowingLayer(DynamicLayer):
         self._buffers = (self._buffers[0][indices], self._buffers[1][indices])
         self._show(length)
 
-    def replace(self, row: int, keys: Tensor, values: Tensor) -> None:
-        """Put other keys and values `(H, T, D)` in the newest T places of a text."""
-        if count := keys.shape[1]:
-            self.keys[row, :, -count:] = keys
-            self.values[row, :, -count:] = values
+    def replace(self, rows: list[int], keys: Tensor, values: Tensor) -> None:
+        """Put other keys and values `(B, H, T, D)` in the newest T places of some texts."""
+        self.keys[rows, :, -keys.shape[2] :] = keys
+        self.values[rows, :, -keys.shape[2] :] = values
+
+    def cut(self, start: int, stop: int) -> None:
+        """Leave out the places `start` … `stop`−1 of every text."""
+        assert self._buffers is not None
+        length = self.get_seq_length()
+        for buffer in self._buffers:
+            buffer[:, :, start : start + length - stop] = buffer[:, :, stop:length].clone()
+        self._show(start + length - stop)
 
 
 class GrowingCache(Cache):

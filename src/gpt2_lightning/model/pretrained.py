@@ -115,6 +115,7 @@ def load(path: str, config: GPT2Config, option: str = "--model.pretrained") -> G
             config=_copy(config, n_positions=positions),
             dtype=torch.float32,
             use_safetensors=True,
+            attn_implementation="sdpa",  # which takes the masks of continued texts
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:

@@ -12,6 +12,7 @@ from gpt2_lightning.ranges import (
     PositiveFloat,
     PositiveInt,
     PositiveUnitInterval,
+    Seed,
 )
 
 
@@ -29,7 +30,7 @@ class Sampling:
         repetition_penalty: divides the positive logits, and multiplies the negative ones, of tokens that
             are in the text already; 1 is off. Source: Keskar et al. 2019.
         no_repeat_ngram: length of token sequences that come once only; 0 is off.
-        stop: texts before which the text ends.
+        stop: texts before which the text ends; one, or several as '["...", "..."]'.
         seed: of the random choices; the same seed and prompt give the same text, alone or among others.
     """
 
@@ -39,8 +40,13 @@ class Sampling:
     top_p: PositiveUnitInterval = 0.9
     repetition_penalty: PositiveFloat = 1.0
     no_repeat_ngram: NonNegativeInt = 0
-    stop: tuple[str, ...] = ()
-    seed: int = 0
+    stop: tuple[str, ...] | str = ()
+    seed: Seed = 0
+
+    @property
+    def stop_texts(self) -> tuple[str, ...]:
+        """Those of `stop`, empty ones left out."""
+        return tuple(text for text in ((self.stop,) if isinstance(self.stop, str) else self.stop) if text)
 
 
 def likeliest(logits: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
@@ -119,9 +125,9 @@ class Chooser:
             return logits.argmax(dim=1)
         scores, tokens = likeliest(logits, self._sampling)
         points = torch.stack([torch.rand((), generator=self._random[row]) for row in rows])
-        totals = scores.softmax(dim=1).double().cumsum(dim=1)  # (B, K)
-        place = (totals <= points.double().to(totals.device)[:, None] * totals[:, -1:]).sum(dim=1)
-        return tokens.gather(1, place[:, None])[:, 0]
+        totals = scores.softmax(dim=1).cpu().double().cumsum(dim=1)  # (B, K); Apple's GPUs have no float64
+        place = (totals <= points.double()[:, None] * totals[:, -1:]).sum(dim=1)
+        return tokens.gather(1, place.to(tokens.device)[:, None])[:, 0]
 
 
 class Ngrams:
