@@ -364,6 +364,11 @@ def test_an_adapter_run_exports_its_adapter_and_merges_on_demand(
     assert main(*experiment, *text, *adapted, "--trainer.max_steps=3", "--experiment=lora") == 0
     folder = run_folder(tmp_path)
     adapter = AutoPeftModelForCausalLM.from_pretrained(folder / "export").eval()
+    card = (folder / "export" / "README.md").read_text()
+    assert "`Pretrained`" not in card
+    assert "through LoraConfig" in card
+    assert "base_model" not in card, "what the hub would look for is a folder of this machine"
+    assert str(Path(base).parent) not in card
     assert (folder / "checkpoints" / "best.ckpt").stat().st_size < 100_000
     capsys.readouterr()
     merge = ["--merge=true", f"--ckpt_path={folder}/checkpoints/best.ckpt"]

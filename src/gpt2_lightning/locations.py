@@ -36,9 +36,18 @@ def locate(name: str, option: str, needs_model: bool = True) -> str:
         return str(path)
     if path.is_dir():
         raise InputError(f"{option} {name!r}: the folder holds no model (no config.json), nor a run's export")
-    if path.is_file() or name.count("/") > 1 or name.startswith((".", "~", "/", "logs/")):
+    if not is_hub_id(name):
         raise InputError(f"{option} {name!r}: no such folder")
     return name
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name that is no file or folder here can be one of the hub's."""
+    return (
+        not Path(name).expanduser().exists()
+        and name.count("/") <= 1
+        and not name.startswith((".", "~", "/", "logs/"))
+    )
 
 
 def newest_export(folder: Path) -> Path | None:

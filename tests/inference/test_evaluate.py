@@ -241,6 +241,13 @@ def test_the_export_has_a_card_of_its_run(run: Path):
     header, text = yaml.safe_load(card.split("---")[1]), card.split("---", 2)[2]
     assert (header["library_name"], header["pipeline_tag"]) == ("transformers", "text-generation")
     summary = json.loads((run / "summary.json").read_text())
-    for fact in (run.name, f"{summary['val_nll']:.4f}", "TextFiles", "4 optimizer steps", "MuonAdamW"):
+    for fact in (
+        run.name,
+        f"{summary['val_nll']:.4f}",
+        "TextFiles `assets`",
+        "4 optimizer steps",
+        "MuonAdamW",
+    ):
         assert fact in text
+    assert "base_model" not in header
     assert "README.md" in (run / "export" / "SHA256SUMS").read_text()

@@ -1,12 +1,18 @@
 """The model card of an export, filled from its run."""
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
 
 from gpt2_lightning.data.datamodule import TextDataModule
+from gpt2_lightning.data.sources import HubDataset, Mixture, Source
+from gpt2_lightning.data.sources.base import FileSource
+from gpt2_lightning.data.tokenizer import Pretrained, TokenizerRecipe
+from gpt2_lightning.locations import is_hub_id
+
+_NAMED = 3  # files of a source
 
 _CARD = """---
 library_name: {library}
@@ -67,23 +73,24 @@ def model_card(run: Path, data: TextDataModule, is_adapter: bool) -> str:
     train, validation = (data.store.splits[split] for split in ("train", "validation"))
     total, trainable = summary["parameters_total"], summary["parameters_trainable"]
     pretrained, adapter = model["pretrained"], model["adapter"]
+    origin = pretrained and _origin(pretrained)
     what = f"A GPT-2 of {total:,} parameters"
     if adapter:
         kind = adapter["class_path"].rpartition(".")[2]
-        what = f"{pretrained} through {kind}: {trainable:,} of {total:,} parameters trained"
+        what = f"{origin} through {kind}: {trainable:,} of {total:,} parameters trained"
     elif pretrained:
-        what += f", {trainable:,} of them trained on from {pretrained}"
+        what += f", {trainable:,} of them trained on from {origin}"
     template = data.corpus.source.template
     return _CARD.format(
         library="peft" if is_adapter else "transformers",
-        base=f"base_model: {json.dumps(pretrained)}\n" if pretrained else "",
+        base=f"base_model: {origin}\n" if origin and origin == pretrained else "",
         experiment=summary["experiment"],
         run=summary["run"],
         what=what,
-        source=data.corpus.name,
+        source=_source(data.corpus.source),
         documents=_number(train.documents),
         tokens=train.tokens,
-        tokenizer=type(data.corpus.tokenizer).__name__,
+        tokenizer=_tokenizer(data.corpus.tokenizer),
         vocab_size=data.store.vocab_size,
         block_size=data.block_size,
         rows=data.rows,
@@ -98,6 +105,33 @@ def model_card(run: Path, data: TextDataModule, is_adapter: bool) -> str:
         held_out=_number(validation.documents),
         use=_ADAPTER if is_adapter else _WHOLE,
     )
+
+
+def _origin(name: str) -> str:
+    """A hub id as it is; of a folder, which is of this machine alone, what tells it from others."""
+    path = Path(name)
+    if is_hub_id(name):
+        return name
+    return "/".join(path.parts[-3:-1]) if path.name == "export" else path.name
+
+
+def _source(source: Source) -> str:
+    """The kind of a source, and its name in the world: a data set's, those of files without their folders."""
+    if isinstance(source, Mixture):
+        return "; ".join(map(_source, source.sources))
+    names: list[str] = []
+    if isinstance(source, HubDataset):
+        names = [" ".join(filter(None, [source.name, source.config, source.split, source.revision]))]
+    elif isinstance(source, FileSource):
+        paths = [source.paths] if isinstance(source.paths, str) else source.paths
+        names = [PurePath(path).name for path in paths]
+    shown = [f"`{name}`" for name in names[:_NAMED]] + ["..."] * (len(names) > _NAMED)
+    return " ".join([type(source).__name__, ", ".join(shown)]).strip()
+
+
+def _tokenizer(recipe: TokenizerRecipe) -> str:
+    path = recipe.path if isinstance(recipe, Pretrained) else None
+    return type(recipe).__name__ + (f" `{_origin(path)}`" if path else "")
 
 
 def _optimizer(option: dict[str, Any]) -> str:
