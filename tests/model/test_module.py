@@ -79,7 +79,7 @@ def test_gradients_are_of_the_mean_over_all_targets_of_the_step(
         cross_entropy(logits.flatten(0, 1), big["targets"].flatten()).backward()
         for name, parameter in module.named_parameters():
             error = (gradients[name] - parameter.grad).norm() / parameter.grad.norm()  # pyright: ignore
-            assert error < 1e-6, name
+            assert error < 1e-5, name  # rounding of float32, which is each processor's own
 
 
 def test_loss_is_hugging_faces_own(datamodule: Callable[..., TextDataModule], train: Callable[..., Trainer]):
