@@ -10,10 +10,11 @@ from tests.conftest import ROOT
 SOURCE = ROOT / "src" / "gpt2_lightning"
 LAYERS = [
     {"errors", "ranges", "metrics", "precision", "locations", "run_length"}
-    | {"secret_options", "step_lines", "checksums"},
+    | {"secret_options", "step_lines", "checksums", "assignment"},
     {"data", "model"},
     {"callbacks"},
     {"inference", "runs"},
+    {"sweeps"},
     {"cli", "consistency", "option_errors", "out_of_memory", "quiet", "ranks", "trainer"} | {"__main__"},
 ]
 LEAVES = [

@@ -15,7 +15,11 @@ from gpt2_lightning.inference.trained_on import corpus_options
 from gpt2_lightning.model.sampling import Sampling
 from gpt2_lightning.option_errors import Parser, fail
 from gpt2_lightning.quiet import quiet
+from gpt2_lightning.runs.compare import compare
+from gpt2_lightning.runs.reproduce import reproduce
+from gpt2_lightning.sweeps.sweep import sweep
 
+_OF_RUNS: dict[str, Callable[..., Any]] = {"sweep": sweep, "compare": compare, "reproduce": reproduce}
 _MEASURES: dict[str, Callable[..., Any]] = {"evaluate": evaluate, "last_words": last_words}
 
 
@@ -33,10 +37,14 @@ def main(args: Sequence[str] | None = None) -> int:
         commands.add_subcommand(name, _writing_parser(command), help=_first_line(command))
     for name, command in _MEASURES.items():
         commands.add_subcommand(name, _measuring_parser(command), help=_first_line(command))
+    for name, command in _OF_RUNS.items():
+        commands.add_subcommand(name, _parser_of_runs(command), help=_first_line(command))
     try:
         config = parser.parse_args(_with_corpus(given) if given[:1] == ["evaluate"] else given)
         if measure := _MEASURES.get(config.subcommand):
             measure(**vars(parser.instantiate(config)[config.subcommand]))
+        elif command := _OF_RUNS.get(config.subcommand):
+            return int(command(**config[config.subcommand].as_dict()) is False)
         else:
             options = config[config.subcommand].as_dict()
             sampling = Sampling(**{name: options.pop(name) for name in Sampling.__dataclass_fields__})
@@ -56,6 +64,15 @@ def _writing_parser(command: Callable[..., None]) -> Parser:
     parser = Parser(description=_first_line(command))
     parser.add_function_arguments(command, skip={"sampling"})
     parser.add_class_arguments(Sampling)
+    return parser
+
+
+def _parser_of_runs(command: Callable[..., Any]) -> Parser:
+    """What a command is about, a folder, a file or several, stands without a name."""
+    parser = Parser(description=_first_line(command))
+    if command is compare:
+        parser.add_argument("runs", nargs="+", help="Folders of runs, or globs.")
+    parser.add_function_arguments(command, skip={"runs"}, as_positional=True)
     return parser
 
 

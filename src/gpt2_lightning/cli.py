@@ -17,12 +17,14 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from gpt2_lightning import ranks
+from gpt2_lightning.assignment import Assignment
 from gpt2_lightning.callbacks.checkpoint_io import SafeCheckpointIO, newest_whole
 from gpt2_lightning.callbacks.checkpoints import Checkpoints
 from gpt2_lightning.callbacks.guards import Guards
 from gpt2_lightning.callbacks.histograms import Histograms
 from gpt2_lightning.callbacks.patience import Patience
 from gpt2_lightning.callbacks.progress import Progress
+from gpt2_lightning.callbacks.pruning import Pruning
 from gpt2_lightning.callbacks.samples import SampleGenerator
 from gpt2_lightning.callbacks.stop_signals import RunInterrupted
 from gpt2_lightning.callbacks.throughput import Throughput
@@ -175,6 +177,8 @@ class GPT2CLI(LightningCLI):
         trainer.callbacks = _as_list(trainer.callbacks)
         if patience := self._get(self.config_init, "patience"):
             trainer.callbacks.append(Patience(int(patience)))
+        if self.subcommand == "fit" and (assignment := Assignment.given()):
+            trainer.callbacks.append(Pruning(assignment))
         if trainer.enable_progress_bar is not False:
             trainer.callbacks.append(Progress(self._get(self.config_init, "throughput")))
         return super().instantiate_trainer(plugins=[*_as_list(trainer.plugins), SafeCheckpointIO()], **kwargs)
@@ -184,9 +188,13 @@ class GPT2CLI(LightningCLI):
         if not self.trainer.is_global_zero or self.trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
             return
         folder, checkpoints = Path(self.trainer.default_root_dir), find(self.trainer, Checkpoints)
+        record = find(self.trainer, RunRecord)
+        if any(isinstance(callback, Pruning) and callback.is_over for callback in self.trainer.callbacks):  # pyright: ignore[reportAttributeAccessIssue]
+            record.write_summary(self.trainer, "pruned")
+            print("the run ends here: its sweep has given it up")
+            return
         checkpoint = checkpoints.best if checkpoints.best.exists() else checkpoints.last
         load_weights(self.model, checkpoint)
-        record = find(self.trainer, RunRecord)
         record.write_summary(self.trainer, "running")
         card = partial(model_card, folder, self.datamodule)
         export(self.model, self.datamodule.tokenizer, folder / "export", card=card)

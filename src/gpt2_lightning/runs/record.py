@@ -25,7 +25,7 @@ class RunRecord(SaveConfigCallback):
 
     The first two are written when training starts, and again when the run is resumed, after its
     checkpoint has been taken: what is refused changes nothing. `summary.json` says at any time how
-    the run stands: `running`, `finished`, `interrupted` or `failed`.
+    the run stands: `running`, `finished`, `interrupted`, `failed`, or `pruned` by its sweep.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

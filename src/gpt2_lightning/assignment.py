@@ -1,0 +1,69 @@
+"""What ties a run to the trial of a sweep, in the sweep's process and in the run's."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.pruners import BasePruner
+
+_VARIABLE = "GPT2_LIGHTNING_TRIAL"
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Which trial a process trains; passed in the environment, as the storage's address may have a password.
+
+    Attributes:
+        storage: of Optuna.
+        study: its name.
+        trial_id: in the storage.
+        metric: that the sweep looks at.
+        pruning: how trials are ended early, see `pruner_of`.
+        worker: the process that waits for this one.
+    """
+
+    storage: str
+    study: str
+    trial_id: int
+    metric: str
+    pruning: dict[str, int] | str | None
+    worker: int
+
+    @classmethod
+    def given(cls) -> "Assignment | None":
+        """That of this process; `None` outside of a sweep."""
+        text = os.environ.get(_VARIABLE)
+        return cls(**json.loads(text)) if text else None
+
+    def environment(self) -> dict[str, str]:
+        """What passes it on."""
+        return {_VARIABLE: json.dumps(asdict(self))}
+
+
+def pruner_of(pruning: dict[str, int] | str | None) -> "BasePruner":
+    """Optuna's pruner.
+
+    Args:
+        pruning: W&B's settings of hyperband (`min_iter` or `max_iter` with `s`, `eta`; in validations),
+            `median`, or nothing.
+    """
+    from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner
+
+    if pruning is None:
+        return NopPruner()
+    if isinstance(pruning, str):
+        return MedianPruner()
+    eta, most = pruning.get("eta", 3), pruning.get("max_iter")
+    least = pruning.get("min_iter") or max(1, round((most or 1) / eta ** pruning.get("s", 1)))
+    return HyperbandPruner(least, most or "auto", eta)
+
+
+def load_study(storage: str, name: str, **options: Any) -> "Study":
+    """A study that is there, without Optuna's own lines on the terminal."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.load_study(study_name=name, storage=storage, **options)

@@ -1,0 +1,111 @@
+"""Curves of several runs in one figure, over steps, tokens or seconds; seeds as mean and band."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gpt2_lightning.runs.history import AXES, History
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure, Scatter
+
+_COLORS = ("#1f77b4", "#d95f02", "#2ca02c", "#9467bd", "#8c564b", "#e377c2", "#17becf", "#7f7f7f", "#bcbd22")
+_TITLES = {"step": "optimizer step", "tokens": "tokens of training text", "seconds": "seconds of training"}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one configuration, which differ in their seed alone.
+
+    Attributes:
+        label: for the legend.
+        runs: one or more.
+        is_faint: whether it stands in the background.
+    """
+
+    label: str
+    runs: tuple[History, ...]
+    is_faint: bool = False
+
+
+def groups_of(histories: list[History], labels: list[str]) -> list[Group]:
+    """Runs of one configuration together.
+
+    Args:
+        histories: of the runs.
+        labels: of each, were it alone; a group has that of its first run.
+    """
+    together: dict[str, list[int]] = {}
+    for number, history in enumerate(histories):
+        together.setdefault(history.configuration, []).append(number)
+    return [
+        Group(
+            labels[numbers[0]] + (f" ({len(numbers)} seeds)" if len(numbers) > 1 else ""),
+            tuple(histories[number] for number in numbers),
+        )
+        for numbers in together.values()
+    ]
+
+
+def curves(groups: list[Group], metric: str) -> "Figure | None":
+    """A metric of all runs, with buttons for the x-axis; `None` if no run has recorded it.
+
+    A group of several runs is drawn as the mean and a band from the least to the most, where all of them
+    have a record.
+    """
+    from plotly.graph_objects import Figure
+
+    figure, axes = Figure(), []
+    for number, group in enumerate(groups):
+        traces = _traces(group, metric, _COLORS[number % len(_COLORS)])
+        figure.add_traces([trace for trace, _ in traces])
+        axes += [axis for _, axis in traces]
+    if not axes:
+        return None
+    buttons = [
+        {
+            "label": name,
+            "method": "update",
+            "args": [{"x": [axis[name] for axis in axes]}, {"xaxis.title.text": _TITLES[name]}],
+        }
+        for name in AXES
+    ]
+    menu = {"type": "buttons", "direction": "right", "buttons": buttons, "x": 0, "y": 1.13, "xanchor": "left"}
+    figure.update_layout(updatemenus=[menu], xaxis_title=_TITLES["step"], yaxis_title=metric)
+    return figure
+
+
+def _traces(group: Group, metric: str, color: str) -> "list[tuple[Scatter, dict[str, list[float]]]]":
+    """What is drawn of a group, and the x of each piece on every axis."""
+    from plotly.graph_objects import Scatter
+
+    series = [each for each in (run.series(metric) for run in group.runs) if len(each["value"])]
+    if not series:
+        return []
+    common = sorted(set.intersection(*(set(each["step"].tolist()) for each in series)))
+    picked = [
+        {name: values[np.isin(each["step"], common)] for name, values in each.items()} for each in series
+    ]
+    values = np.stack([each["value"] for each in picked])
+    axis = {name: np.mean([each[name] for each in picked], axis=0).tolist() for name in AXES}
+    line = {"color": color, "width": 1 if group.is_faint else 2}
+    opacity = 0.35 if group.is_faint else 1.0
+    mean = Scatter(
+        x=axis["step"], y=values.mean(axis=0).tolist(), name=group.label, line=line, opacity=opacity,
+        mode="lines+markers" if len(common) < 30 else "lines", legendgroup=group.label,
+    )  # fmt: skip
+    if len(series) == 1:
+        return [(mean, axis)]
+    band = {"mode": "lines", "line": {"width": 0, "color": color}, "legendgroup": group.label}
+    band |= {"showlegend": False, "hoverinfo": "skip"}
+    least = Scatter(x=axis["step"], y=values.min(axis=0).tolist(), **band)
+    most = Scatter(
+        x=axis["step"], y=values.max(axis=0).tolist(), fill="tonexty", fillcolor=_transparent(color), **band
+    )
+    return [(least, axis), (most, axis), (mean, axis)]
+
+
+def _transparent(color: str) -> str:
+    red, green, blue = (int(color[place : place + 2], 16) for place in (1, 3, 5))
+    return f"rgba({red}, {green}, {blue}, 0.18)"

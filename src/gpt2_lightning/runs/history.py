@@ -1,0 +1,152 @@
+"""What a run's folder tells of its course: settings, records, samples, and how it ended."""
+
+import csv
+import glob
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from gpt2_lightning import metrics
+from gpt2_lightning.errors import InputError
+
+AXES = ("step", "tokens", "seconds")
+_OF_THE_RUN_ITSELF = (
+    "experiment",
+    "run",
+    "logs",
+    "auto_resume",
+    "tags",
+    "notes",
+    "ckpt_path",
+    "weights_only",
+)
+_OF_THE_RUN_ITSELF += ("trainer.default_root_dir", "trainer.logger", "trainer.enable_progress_bar")
+_SEED = "seed_everything"
+
+
+@dataclass(frozen=True)
+class History:
+    """The course of a run.
+
+    Attributes:
+        folder: of the run.
+        summary: content of `summary.json`.
+        settings: its options by their names with dots; those that say where it lies are left out.
+        rows: of `metrics.csv`, numbers by column.
+        samples: lines of `samples.jsonl`.
+    """
+
+    folder: Path
+    summary: dict[str, Any]
+    settings: dict[str, Any]
+    rows: list[dict[str, float]]
+    samples: list[dict[str, Any]]
+
+    @property
+    def name(self) -> str:
+        """Experiment and run."""
+        return f"{self.summary['experiment']}/{self.summary['run']}"
+
+    @property
+    def seed(self) -> Any:
+        """The seed of everything."""
+        return self.settings.get(_SEED)
+
+    @property
+    def configuration(self) -> str:
+        """What runs that differ in their seed alone have in common."""
+        others = {name: value for name, value in self.settings.items() if name != _SEED}
+        return json.dumps(others, sort_keys=True, default=str)
+
+    def series(self, metric: str) -> dict[str, np.ndarray]:
+        """A metric over optimizer steps, tokens of training text, and seconds of training.
+
+        The seconds are those of optimizer steps: validation, samples and checkpoints are left out.
+
+        Args:
+            metric: a column of `metrics.csv`.
+
+        Returns:
+            `value` and each of `AXES`, all `(N,)`.
+        """
+        found = [(row["step"], row[metric]) for row in self.rows if metric in row]
+        steps, values = np.array(found, dtype=np.float64).reshape(-1, 2).T
+        tokens = steps * (self.summary["tokens"] / max(1, self.summary["steps"]))
+        speeds = [
+            (row["step"], row[metrics.TRAIN_MEAN_TOKENS_PER_SECOND])
+            for row in self.rows
+            if metrics.TRAIN_MEAN_TOKENS_PER_SECOND in row
+        ]
+        seconds = np.full(len(steps), np.nan)
+        if speeds:
+            at, speed = np.array(speeds).T
+            seconds = tokens / np.interp(steps, at, speed)
+        return {"value": values, "step": steps, "tokens": tokens, "seconds": seconds}
+
+
+def read_history(folder: Path) -> History:
+    """The course of a run.
+
+    Raises:
+        InputError: if the folder is none of a run that has begun, or a file in it is damaged.
+    """
+    try:
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        settings = dict(_flat("", config))
+        with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
+            rows = [_numbers(row) for row in csv.DictReader(file)]
+        samples = folder / "samples.jsonl"
+        lines = samples.read_text(encoding="utf-8").splitlines() if samples.exists() else []
+        return History(folder, summary, settings, rows, [json.loads(line) for line in lines])
+    except FileNotFoundError as error:
+        missing = Path(str(error.filename)).name
+        raise InputError(f"{folder}: is no run that has begun ({missing} is missing)") from None
+    except (OSError, ValueError, yaml.YAMLError, AttributeError) as error:
+        raise InputError(f"{folder}: a file of the run cannot be read: {error}") from None
+
+
+def _numbers(row: dict[str, str]) -> dict[str, float]:
+    return {name: float(text) for name, text in row.items() if name and text}
+
+
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Options by their names with dots; a class stands under the name of its option."""
+    if isinstance(value, dict) and "class_path" in value:
+        yield prefix, value["class_path"].rpartition(".")[2]
+        value = value.get("init_args") or {}
+    if isinstance(value, dict) and value:
+        for name, part in value.items():
+            whole = f"{prefix}.{name}" if prefix else name
+            if whole not in _OF_THE_RUN_ITSELF:
+                yield from _flat(whole, part)
+    elif prefix:
+        yield prefix, value
+
+
+def matching(patterns: Iterable[str]) -> list[Path]:
+    """The folders that names and globs stand for, each once, in their order.
+
+    Raises:
+        InputError: if one matches nothing.
+    """
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        paths = sorted(glob.glob(str(Path(pattern).expanduser())))  # noqa: PTH207  (pathlib's takes no absolute one)
+        folders = [Path(path) for path in paths if (Path(path) / "config.yaml").is_file()]
+        if not folders:
+            raise InputError(f"{pattern}: no run is there; give folders of runs, or a glob as 'logs/lora/*'")
+        found.update(dict.fromkeys(folders))
+    return list(found)
+
+
+def differences(histories: list[History]) -> dict[str, list[Any]]:
+    """The settings that are not the same in all runs, with each run's value; `None` where it has none."""
+    names = dict.fromkeys(name for history in histories for name in history.settings)
+    values = {name: [history.settings.get(name) for history in histories] for name in names}
+    return {name: each for name, each in values.items() if any(value != each[0] for value in each)}

@@ -1,0 +1,1 @@
+"""Hyperparameter sweeps: one file in W&B's format, run by Optuna."""

@@ -1,0 +1,147 @@
+"""The table of a sweep's trials in the terminal, as they come."""
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from gpt2_lightning.sweeps.definition import Sweep
+from gpt2_lightning.sweeps.study import REASON, SLOT, VALUES
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+_SHOWN = 20  # rows: the newest trials, and the best
+_OVER = {"COMPLETE", "PRUNED", "FAIL"}
+
+
+class Table:
+    """Rows of trials with what varies, how they stand and their value; below it the time left.
+
+    On a terminal it is written anew where it stands; elsewhere each trial that is over gets a line.
+
+    Args:
+        sweep: whose trials they are.
+        slots: how many there will be; `None` where only time ends the sweep.
+        workers: that train at once.
+    """
+
+    def __init__(self, sweep: Sweep, slots: int | None, workers: int) -> None:
+        self._sweep, self._slots, self._workers = sweep, slots, workers
+        self._console = Console(soft_wrap=False)
+        self._live = Live(console=self._console, auto_refresh=False, transient=False)
+        self._said: set[tuple[int, int]] = set()
+        self._is_first = True
+
+    def __enter__(self) -> "Table":
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def show(self, trials: list["FrozenTrial"]) -> None:
+        """Show how the trials stand now.
+
+        Args:
+            trials: one of each slot.
+        """
+        if self._console.is_terminal:
+            self._live.update(Group(self._table(trials), Text(self.summary(trials))), refresh=True)
+            return
+        for trial in trials:
+            state = (trial.user_attrs[SLOT], trial.number)
+            if trial.state.name in _OVER and state not in self._said:
+                self._said.add(state)
+                if not self._is_first:
+                    print(self._line(trial), flush=True)
+        if self._is_first and self._said:
+            print(f"{len(self._said)} trials are done already", flush=True)
+        self._is_first = False
+
+    def _line(self, trial: "FrozenTrial") -> str:
+        values = " ".join(
+            f"{name.rpartition('.')[2]}={shown(value)}" for name, value in self._varying(trial).items()
+        )
+        number, outcome = trial.user_attrs[SLOT], _outcome(trial)
+        return f"trial {number:>4}  {outcome:<10} {seconds_of(trial):>5.0f} s  {values}{_why(trial)}"
+
+    def _varying(self, trial: "FrozenTrial") -> dict[str, Any]:
+        names = {parameter.name for parameter in self._sweep.varying}
+        return {name: value for name, value in trial.user_attrs.get(VALUES, {}).items() if name in names}
+
+    def _table(self, trials: list["FrozenTrial"]) -> RichTable:
+        table = RichTable(title=None)
+        table.add_column("trial", justify="right")
+        for parameter in self._sweep.varying:
+            table.add_column(parameter.name.rpartition(".")[2], justify="right")
+        table.add_column(self._sweep.metric, justify="right")
+        table.add_column("seconds", justify="right")
+        best = best_trial(trials, self._sweep)
+        begun = [trial for trial in trials if trial.state.name != "WAITING"]
+        for trial in begun[-_SHOWN:]:
+            values = self._varying(trial)
+            cells = [shown(values[p.name]) if p.name in values else "" for p in self._sweep.varying]
+            style = "bold green" if trial is best else {"FAIL": "red", "PRUNED": "dim"}.get(trial.state.name)
+            slot = str(trial.user_attrs[SLOT])
+            table.add_row(slot, *cells, _outcome(trial), f"{seconds_of(trial):.0f}", style=style)
+        return table
+
+    def summary(self, trials: list["FrozenTrial"]) -> str:
+        """One line: how many are done, the best value, and the time left."""
+        over = [trial for trial in trials if trial.state.name in _OVER]
+        parts = [f"{len(over)} of {self._slots} trials" if self._slots else f"{len(over)} trials"]
+        for state, said in (("RUNNING", "running"), ("PRUNED", "pruned"), ("FAIL", "failed")):
+            if count := sum(trial.state.name == state for trial in trials):
+                parts.append(f"{count} {said}")
+        if best := best_trial(trials, self._sweep):
+            parts.append(f"best {self._sweep.metric} {best.value:.4f}, trial {best.user_attrs[SLOT]}")
+        if self._slots and over:
+            each = sum(map(seconds_of, over)) / len(over)
+            under_way = sum(min(each, seconds_of(t)) for t in trials if t.state.name == "RUNNING")
+            left = max(0.0, (self._slots - len(over)) * each - under_way) / self._workers
+            parts.append(f"about {left / 60:.0f} min left" if left >= 90 else f"about {left:.0f} s left")
+        return " · ".join(parts)
+
+
+def best_trial(trials: list["FrozenTrial"], sweep: Sweep) -> "FrozenTrial | None":
+    """The finished trial with the best value."""
+    done = [trial for trial in trials if trial.state.name == "COMPLETE"]
+    sign = -1 if sweep.maximize else 1
+    return min(done, key=lambda trial: sign * (trial.value or 0.0), default=None)
+
+
+def seconds_of(trial: "FrozenTrial") -> float:
+    """How long a trial took, or takes so far."""
+    if trial.datetime_start is None:
+        return 0.0
+    end = trial.datetime_complete.timestamp() if trial.datetime_complete else time.time()
+    return max(0.0, end - trial.datetime_start.timestamp())
+
+
+def _outcome(trial: "FrozenTrial") -> str:
+    if trial.state.name == "COMPLETE":
+        return f"{trial.value:.4f}"
+    values = trial.intermediate_values
+    newest = f" {values[max(values)]:.4f}" if values else ""
+    return {"PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}[trial.state.name] + newest
+
+
+def _why(trial: "FrozenTrial") -> str:
+    reason = trial.user_attrs.get(REASON) if trial.state.name == "FAIL" else None
+    return f"  {reason}" if reason else ""
+
+
+def shown(value: Any) -> str:
+    """A value of an option, short."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value).rpartition("/")[2] if isinstance(value, str) else str(value)

@@ -1,0 +1,191 @@
+"""What a sweep came to: `report.html`, and `best.yaml`, which trains the best configuration again."""
+
+from pathlib import Path
+from shlex import join
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from gpt2_lightning import metrics
+from gpt2_lightning.errors import InputError
+from gpt2_lightning.runs.curves import Group, curves
+from gpt2_lightning.runs.history import read_history
+from gpt2_lightning.runs.page import code, figure_html, link, table_html, write_page
+from gpt2_lightning.sweeps.definition import Sweep
+from gpt2_lightning.sweeps.progress import best_trial, seconds_of, shown
+from gpt2_lightning.sweeps.study import REASON, RUN, SLOT, VALUES, trials_of
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+REPORT, BEST = "report.html", "best.yaml"
+_LABELLED = 12  # curves with values in the legend; of more, the best
+
+
+def write_report(study: "Study", sweep: Sweep, folder: Path) -> None:
+    """Write the page of a sweep, and the configuration of its best trial.
+
+    Args:
+        study: of the sweep.
+        sweep: its file.
+        folder: of the sweep, with the runs of its trials.
+    """
+    trials = [trial for trial in trials_of(study) if trial.state.name != "WAITING"]
+    best = best_trial(trials, sweep)
+    counts = {
+        state: sum(trial.state.name == state for trial in trials) for state in ("COMPLETE", "PRUNED", "FAIL")
+    }
+    lead = f"{counts['COMPLETE']} trials finished, {counts['PRUNED']} pruned, {counts['FAIL']} failed; "
+    lead += f"{'most' if sweep.maximize else 'least'} {sweep.metric}, by {sweep.method}; {sweep.path}"
+    sections = []
+    if best:
+        _write_best(folder, best)
+        sections.append(("Best trial", _best(best, sweep, folder)))
+    sections += _plots(trials, sweep)
+    if figure := curves(_groups(trials, sweep, folder, best), sweep.metric):
+        sections.append((f"{sweep.metric} of all trials", figure_html(figure, 520)))
+    if sweep.metric != metrics.TRAIN_NLL and (
+        figure := curves(_groups(trials, sweep, folder, best), metrics.TRAIN_NLL)
+    ):
+        sections.append((f"{metrics.TRAIN_NLL} of all trials", figure_html(figure, 520)))
+    sections.append(("Trials", _table(trials, sweep, folder, best)))
+    write_page(folder / REPORT, f"Sweep {folder.name}", lead, sections)
+
+
+def _write_best(folder: Path, best: "FrozenTrial") -> None:
+    """The resolved configuration of the best trial's run, without what makes it that run."""
+    config = yaml.safe_load((folder / best.user_attrs[RUN] / "config.yaml").read_text(encoding="utf-8"))
+    config |= {"experiment": f"{folder.name}_best", "run": None, "logs": "logs"}
+    config |= {"auto_resume": False, "ckpt_path": None}
+    config["trainer"] |= {"default_root_dir": None, "enable_progress_bar": None}
+    header = f"# The best configuration of {folder}: {best.user_attrs[RUN]}, {best.value:.4f}\n"
+    header += f'# make train ARGS="--config {folder / BEST}"\n'
+    (folder / BEST).write_text(header + yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+
+
+def _best(best: "FrozenTrial", sweep: Sweep, folder: Path) -> str:
+    values = best.user_attrs[VALUES]
+    rows = [(name, value) for name, value in values.items()]
+    rows.append((sweep.metric, f"{best.value:.5f}"))
+    rows.append(("run", link(folder / best.user_attrs[RUN], best.user_attrs[RUN], folder / REPORT)))
+    command = sweep.command_of(values)
+    command[: command.index(sweep.program)] = ["python"]
+    commands = f'make train ARGS="--config {folder / BEST}"\n{join(command)}'
+    return table_html(["option", "value"], rows) + code(commands)
+
+
+def _plots(trials: list["FrozenTrial"], sweep: Sweep) -> list[tuple[str, str]]:
+    """Optuna's own figures, of the options' values instead of what was sampled for them."""
+    import optuna
+    from optuna import visualization
+    from optuna.importance import PedAnovaImportanceEvaluator
+
+    done = [trial for trial in trials if trial.state.name == "COMPLETE"]
+    if len(done) < 2:
+        return []
+    study = _shown_study(done, sweep)
+    varied = [name for name in study.trials[0].params if len({str(t.params[name]) for t in study.trials}) > 1]
+    name = sweep.metric
+    found = [("History", visualization.plot_optimization_history(study, target_name=name))]
+    if len(varied) > 1:
+        found.append(
+            (
+                "Parallel coordinates",
+                visualization.plot_parallel_coordinate(study, params=varied, target_name=name),
+            )
+        )
+    if varied and len(done) > 3:
+        evaluator = PedAnovaImportanceEvaluator(evaluate_on_local=False)
+        try:
+            figure = visualization.plot_param_importances(
+                study, evaluator=evaluator, params=varied, target_name=name
+            )
+            found.append(("Importance", figure))
+        except (ValueError, RuntimeError, optuna.exceptions.OptunaError):
+            pass  # all values equal, say
+    if varied:
+        found.append(("Slices", visualization.plot_slice(study, params=varied, target_name=name)))
+    return [(heading, figure_html(figure)) for heading, figure in found]
+
+
+def _shown_study(trials: list["FrozenTrial"], sweep: Sweep) -> "Study":
+    import optuna
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    study = optuna.create_study(direction="maximize" if sweep.maximize else "minimize")
+    values = {p.name: [trial.user_attrs[VALUES][p.name] for trial in trials] for p in sweep.varying}
+    distributions = {}
+    for parameter in sweep.varying:
+        given = values[parameter.name]
+        name = parameter.name.rpartition(".")[2]
+        if any(isinstance(value, bool) or not isinstance(value, int | float) for value in given):
+            choices = [shown(value) for value in parameter.choices or given]
+            distributions[name] = CategoricalDistribution(list(dict.fromkeys(choices)))
+        else:
+            is_log = (parameter.is_log or _spreads(given)) and min(given) > 0
+            distributions[name] = FloatDistribution(min(given), max(given), log=is_log)
+    for number, trial in enumerate(trials):
+        params = {}
+        for parameter in sweep.varying:
+            name = parameter.name.rpartition(".")[2]
+            value = values[parameter.name][number]
+            params[name] = shown(value) if isinstance(distributions[name], CategoricalDistribution) else value
+        study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=trial.value))
+    return study
+
+
+def _spreads(values: list[float]) -> bool:
+    return min(values) > 0 and max(values) >= 10 * min(values)
+
+
+def _groups(
+    trials: list["FrozenTrial"], sweep: Sweep, folder: Path, best: "FrozenTrial | None"
+) -> list[Group]:
+    names = [parameter.name for parameter in sweep.varying]
+    found = []
+    for trial in trials:
+        try:
+            history = read_history(folder / trial.user_attrs[RUN])
+        except (InputError, KeyError):
+            continue  # it failed before it was a run
+        values = " ".join(
+            f"{name.rpartition('.')[2]}={shown(trial.user_attrs[VALUES][name])}" for name in names
+        )
+        label = f"{trial.user_attrs[SLOT]}: {values}" if len(trials) <= _LABELLED or trial is best else ""
+        found.append(Group(label or f"trial {trial.user_attrs[SLOT]}", (history,), trial is not best))
+    return found
+
+
+def _table(trials: list["FrozenTrial"], sweep: Sweep, folder: Path, best: "FrozenTrial | None") -> str:
+    names = [parameter.name for parameter in sweep.varying]
+    header = [
+        "trial",
+        *(name.rpartition(".")[2] for name in names),
+        sweep.metric,
+        "seconds",
+        "state",
+        "reason",
+    ]
+    sign = -1 if sweep.maximize else 1
+    ordered = sorted(
+        trials, key=lambda t: (t.state.name != "COMPLETE", sign * (t.value or 0), t.user_attrs[SLOT])
+    )
+    rows, classes = [], []
+    for trial in ordered:
+        values: dict[str, Any] = trial.user_attrs.get(VALUES, {})
+        run = trial.user_attrs.get(RUN)
+        cells = [link(folder / run, run, folder / REPORT) if run and (folder / run).is_dir() else run or ""]
+        cells += [shown(values[name]) if name in values else "" for name in names]
+        value = trial.value if trial.state.name == "COMPLETE" else None
+        cells += [
+            "" if value is None else f"{value:.5f}",
+            f"{seconds_of(trial):.0f}",
+            trial.state.name.lower(),
+        ]
+        cells.append(trial.user_attrs.get(REASON, "") if trial.state.name == "FAIL" else "")
+        rows.append(cells)
+        classes.append(
+            "best" if trial is best else {"FAIL": "failed", "PRUNED": "pruned"}.get(trial.state.name, "")
+        )
+    return table_html(header, rows, classes)
