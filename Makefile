@@ -15,7 +15,7 @@ ENVIRONMENT := $(VENV)/.complete
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help known-names train preflight tokens export resume sample chat evaluate last-words tensorboard test format lint types check bench drills lock clean active-environment
+.PHONY: help known-names train preflight tokens export resume sample chat evaluate last-words sweep compare reproduce tensorboard test format lint types check bench drills lock clean active-environment
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +31,7 @@ comma := ,
 LOGGERS = $(subst $() ,$(comma),$(sort $(subst $(comma), ,$(LOGGER))))
 RUN_OPTIONS = --config $(call existing,experiment,$(EXPERIMENT),EXPERIMENT) $(call piece,model,MODEL,model.architecture) \
   $(call piece,data,DATA,data.corpus) $(call piece,adapter,ADAPTER,model.adapter) $(if $(LOGGER),--trainer.logger $(call existing,logger,$(LOGGERS),LOGGER))
-given_run = $(if $(RUN),,$(error give the run to continue: make $@ RUN=logs/<experiment>/<run>))$(or \
+given_run = $(if $(RUN),,$(error give the run: make $@ RUN=logs/<experiment>/<run>))$(or \
   $(patsubst %/checkpoints/last.ckpt,%,$(wildcard $(RUN:/=)/checkpoints/last.ckpt)),$(error RUN=$(RUN) \
   is no run with a checkpoint: give logs/<experiment>/<run>))
 
@@ -56,19 +56,31 @@ export: $(ENVIRONMENT) ## write a run's best model as a Hugging Face folder: RUN
 resume: $(ENVIRONMENT) ## continue a run where it stopped: RUN=logs/<experiment>/<run>
 	@$(PY) train.py fit --config $(given_run)/config.yaml --ckpt_path $(given_run)/checkpoints/last.ckpt $(ARGS)
 
-sample: $(ENVIRONMENT) ## continue a text: PROMPT="..." [RUN=...] [ARGS="--temperature 0.7 --top_k 50 --top_p 0.9 --seed 0"]
-	@$(PY) -m gpt2_lightning generate $(if $(RUN),--run "$(RUN)") --prompt="$$PROMPT" $(ARGS)
+sample: $(ENVIRONMENT) ## continue a text: PROMPT="..." [RUN= or MODEL=] [ARGS="--temperature 0.7 --top_k 50 --top_p 0.9 --seed 0"]
+	@$(PY) -m gpt2_lightning generate $(if $(RUN)$(MODEL),--run "$(or $(RUN),$(MODEL))") --prompt="$$PROMPT" $(ARGS)
 
-chat: $(ENVIRONMENT) ## talk with a model in the template it was tuned with: [RUN=...]
-	@$(PY) -m gpt2_lightning chat $(if $(RUN),--run "$(RUN)") $(ARGS)
+chat: $(ENVIRONMENT) ## talk with a model in the template it was tuned with: [RUN= or MODEL=]
+	@$(PY) -m gpt2_lightning chat $(if $(RUN)$(MODEL),--run "$(or $(RUN),$(MODEL))") $(ARGS)
 
 evaluate: $(ENVIRONMENT) ## perplexity and bits per byte of models on a text: RUN="..." or MODEL="..." [DATA=]
 	@$(PY) -m gpt2_lightning evaluate $(given_models) $(if $(DATA),--data $(call existing,data,$(DATA),DATA)) $(ARGS)
 
 last-words: $(ENVIRONMENT) ## how often models give the last word, as in LAMBADA: RUN= or MODEL=, TEXTS=file.jsonl
-	@$(PY) -m gpt2_lightning last_words $(given_models) $(if $(TEXTS),--texts JSONFiles --texts.paths "$(TEXTS)") $(ARGS)
+	@$(PY) -m gpt2_lightning last_words $(given_models) $(if $(TEXTS)$(ARGS),,$(error give the texts: \
+	  make $@ TEXTS=file.jsonl))$(if $(TEXTS),--texts JSONFiles --texts.paths "$(TEXTS)") $(ARGS)
 
-export PROMPT
+sweep: $(ENVIRONMENT) ## try many configurations: SWEEP= names a file of configs/sweep, TRIALS= WORKERS= [STORAGE= NAME=]
+	@$(PY) -m gpt2_lightning sweep $(call existing,sweep,$(SWEEP),SWEEP) $(if $(TRIALS),--trials $(TRIALS)) \
+	  $(if $(WORKERS),--workers $(WORKERS)) $(if $(STORAGE),--storage "$(STORAGE)") $(if $(NAME),--name "$(NAME)") $(ARGS)
+
+compare: $(ENVIRONMENT) ## runs side by side, as a page and a table: RUNS="logs/a/1 logs/b/*"
+	@$(PY) -m gpt2_lightning compare $(or $(foreach run,$(RUNS),"$(run)"),$(error give the runs: make $@ RUNS="logs/<experiment>/*")) $(ARGS)
+
+reproduce: $(ENVIRONMENT) ## run it once more from its folder, and say whether the numbers match: RUN=
+	@$(PY) -m gpt2_lightning reproduce $(or $(RUN),$(error give the run to repeat: make $@ RUN=logs/<experiment>/<run>)) $(ARGS)
+
+override PROMPT := $(value PROMPT)
+export PROMPT  # as it is, dollar signs included
 tensorboard: $(ENVIRONMENT) ## show the curves of all runs on http://127.0.0.1:6006 (PORT=)
 	@$(PY) -m tensorboard.main --logdir logs --host 127.0.0.1 --port $(PORT) $(ARGS)
 

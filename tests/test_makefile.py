@@ -32,7 +32,10 @@ def test_train_then_sample_then_plain_transformers(tmp_path: Path):
     assert json.loads((folder / "summary.json").read_text())["status"] == "finished"
     sampled = make("VENV=", "sample", f"RUN={folder}", "PROMPT=Bread needs")
     assert sampled.returncode == 0, sampled.stderr
-    assert sampled.stdout.startswith(f"[{folder}/export]\nBread needs")
+    assert sampled.stdout.startswith("Bread needs")
+    assert sampled.stderr == f"[{folder}/export]\n"
+    given = make("VENV=", "sample", f"MODEL={folder}/export", "PROMPT=costs $5", "ARGS=--max_new_tokens 1")
+    assert given.stdout.startswith("costs $5")
     load = f"import transformers as t; f = {str(folder / 'export')!r}; t.pipeline('text-generation', f)('A')"
     subprocess.run([sys.executable, "-c", load], check=True, capture_output=True)
 
@@ -55,7 +58,7 @@ def test_an_unknown_name_lists_those_that_exist(variable: str, existing: str):
 def test_resume_asks_for_the_run():
     result = make("VENV=", "resume")
     assert result.returncode == 2
-    assert "give the run to continue: make resume RUN=logs/<experiment>/<run>" in result.stderr
+    assert "give the run: make resume RUN=logs/<experiment>/<run>" in result.stderr
 
 
 def test_resume_of_a_run_that_is_not_there_names_it():

@@ -1,9 +1,11 @@
 """The commands that are no verbs of Lightning's Trainer: `python -m gpt2_lightning generate`, ..."""
 
+import errno
 import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import takewhile
 from typing import Any
 
@@ -57,6 +59,12 @@ def main(args: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever reads has had enough, as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python flushes to at its end
         return 141
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        with suppress(OSError):  # what Python would flush at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        fail(f"{error.filename or 'the output'} cannot be written: the disk is full")
     return 0
 
 

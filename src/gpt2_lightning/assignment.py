@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -61,9 +62,23 @@ def pruner_of(pruning: dict[str, int] | str | None) -> "BasePruner":
     return HyperbandPruner(least, most or "auto", eta)
 
 
-def load_study(storage: str, name: str, **options: Any) -> "Study":
-    """A study that is there, without Optuna's own lines on the terminal."""
+def load_study(storage: Any, name: str, **options: Any) -> "Study":
+    """A study that is there.
+
+    Args:
+        storage: Optuna's, or the address of one.
+        name: of the study.
+        options: see `optuna.load_study`.
+    """
+    import optuna
+
+    quiet_optuna()
+    return optuna.load_study(study_name=name, storage=storage, **options)
+
+
+def quiet_optuna() -> None:
+    """Leave out Optuna's own lines on the terminal, and its word that heartbeats are experimental."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.load_study(study_name=name, storage=storage, **options)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)

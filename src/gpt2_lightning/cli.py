@@ -212,7 +212,10 @@ class GPT2CLI(LightningCLI):
         prompts = [
             p for p in find(self.trainer, SampleGenerator).prompts if p and not set(p) & set('"$`\n\\')
         ]
-        print(f"Next:  make sample RUN={folder}" + (f' PROMPT="{prompts[0]}"' if prompts else ""))
+        if self.datamodule.tokenizer.chat_template:
+            print(f"Next:  make chat RUN={folder}")
+        else:
+            print(f"Next:  make sample RUN={folder}" + (f' PROMPT="{prompts[0]}"' if prompts else ""))
         if any(isinstance(logger, TensorBoardLogger) for logger in self.trainer.loggers):
             print("       make tensorboard")
 

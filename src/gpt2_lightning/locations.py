@@ -50,12 +50,26 @@ def is_hub_id(name: str) -> bool:
     )
 
 
-def newest_export(folder: Path) -> Path | None:
-    """The export that was written last, of the runs in a folder of `logs` or of all of `logs`."""
+def newest_export(folder: Path, holding: str = "") -> Path | None:
+    """The export of the run that trained last, of those in a folder of `logs` or in all of `logs`.
+
+    Args:
+        folder: to look in.
+        holding: name of a file that the export must have.
+    """
     exports = [
-        path for pattern in ("*/export", "*/*/export") for path in folder.glob(pattern) if is_model(path)
+        path
+        for pattern in ("*/export", "*/*/export")
+        for path in folder.glob(pattern)
+        if is_model(path) and (path / holding).exists()
     ]
-    return max(exports, key=lambda path: path.stat().st_mtime, default=None)
+    return max(exports, key=_trained_at, default=None)
+
+
+def _trained_at(export: Path) -> float:
+    """When its run ended; exporting it again makes it no newer."""
+    summary = export.parent / "summary.json"
+    return (summary if summary.exists() else export).stat().st_mtime
 
 
 def is_model(folder: Path) -> bool:

@@ -47,7 +47,7 @@ def test_streamed_text_is_what_the_model_writes(run: Path, capsys: pytest.Captur
     model = AutoModelForCausalLM.from_pretrained(run / "export")
     tokenizer = AutoTokenizer.from_pretrained(run / "export")
     text = continue_text(model, tokenizer, "the cat", Sampling(seed=3, max_new_tokens=30))
-    assert printed == f"[{run / 'export'}]\nthe cat{text}\n"
+    assert printed == f"the cat{text}\n"
 
 
 def test_newest_run_is_the_default_and_seeds_matter(run: Path, capsys: pytest.CaptureFixture[str]):

@@ -44,11 +44,11 @@ def figures(tmp_path: Path, model: str, *texts: str) -> dict[str, Any]:
 
 
 def test_accuracy_and_its_interval_by_hand(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """Two right of four: 50 % ± 1.96 · √(0.5 · 0.5 / 4); a word of which the first token is right is not."""
+    """Two right of four, Wilson's interval 15 to 85 %; a word of which only the first token is right is not."""
     found = figures(tmp_path, model, "a o", "a text longer than the context is o\n", "a b", "a oo")
     assert (found["texts"], found["accuracy"]) == (4, 0.5)
-    assert found["accuracy_95"] == pytest.approx(0.49)
-    assert f"| {model} | 50.00% ±49.00% |" in capsys.readouterr().out
+    assert found["accuracy_95"] == pytest.approx([0.1500, 0.8500], abs=1e-4)
+    assert f"| {model} | 50.00% (15.0% to 85.0%) |" in capsys.readouterr().out
 
 
 def test_perplexity_is_of_the_word_alone(model: str, tmp_path: Path):

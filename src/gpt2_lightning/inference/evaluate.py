@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ _MANY = 1e6  # a perplexity with digits that say nothing
 def evaluate(
     models: list[str],
     data: Corpus,
-    split: Split = "validation",
+    split: Split | Literal["all"] = "validation",
     block_size: PositiveInt | None = None,
     stride: PositiveInt | None = None,
     documents_apart: bool | None = None,
@@ -41,7 +41,7 @@ def evaluate(
     Args:
         models: folders of runs, exports, adapters or any GPT-2, or hub ids.
         data: the corpus; a file of `configs/data/`. Text is tokenized by each model's own tokenizer.
-        split: which part of it.
+        split: which part of it; `all` of it, if it is text that no run was trained on.
         block_size: most tokens that the model sees at once; the model's context if not given, and the
             smallest of them for several.
         stride: tokens between one window and the next, at most `block_size`; half of it if not given. With
@@ -72,7 +72,8 @@ def evaluate(
     texts = read_texts(data, split)
     results = []
     for name, (model, tokenizer, place) in zip(models, loaded, strict=True):
-        parts = [tokenized(text, tokenizer) for text in texts] or [in_place(data, split, tokenizer, folder)]
+        parts = [tokenized(text, tokenizer) for text in texts]
+        parts = parts or [in_place(data, cast(Split, split), tokenizer, folder)]
         if apart and any(part.ends is None for part in parts):
             raise InputError("--documents_apart true: these token files do not say where documents end")
         with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
@@ -175,8 +176,9 @@ def report(results: list[dict[str, Any]]) -> str:
     """The figures as a Markdown table, a line for each model and for each source of it."""
     first = results[0]
     way = "documents apart" if first["documents_apart"] else "one stream"
+    documents = first["documents"] or "an unknown number of"
     lines = [
-        f"{first['split']} split: {first['documents'] or 'an unknown number of'} documents; windows of "
+        f"{first['split']} split: {documents} document{'s' if documents != 1 else ''}; windows of "
         f"{first['block_size']} tokens, stride {first['stride']}, {way}",
         "",
         "| Model | NLL | Perplexity | Of a word "

@@ -60,12 +60,14 @@ def generate(
     if longest > (context := context_of(model)):
         print(f"a prompt has {longest:,} tokens: its last {context:,} are read", file=sys.stderr)
     if not several:
-        print(f"[{place}]", flush=True)
+        print(f"[{place}]", file=sys.stderr, flush=True)
         print(prompt, end="", flush=True)
-        continue_texts(
+        (text,) = continue_texts(
             model, tokenizer, given, sampling, show=lambda _, piece: print(piece, end="", flush=True)
         )
         print()
+        if not text:
+            print("(the model has ended the text at once; another --seed may go on)", file=sys.stderr)
         return
     with opened(output) if output else nullcontext(sys.stdout) as file:
         for line in _lines(model, tokenizer, given, sampling, num_samples, batch_size):
@@ -117,10 +119,11 @@ def chat(sampling: Sampling, run: str | None = None, logs: str = "logs") -> None
     Args:
         sampling: how tokens are chosen.
         run: folder of a run, of a model or of an adapter, or a hub id; the newest run that has an
-            export if not given.
+            export if not given, of those with a template if there are any.
         logs: folder that holds the runs.
     """
-    model, tokenizer, place = load_model(_newest(logs) if run is None else run, "--run")
+    newest = newest_export(Path(logs), "chat_template.jinja")
+    model, tokenizer, place = load_model(run or str(newest or _newest(logs)), "--run")
     how = "in its template" if tokenizer.chat_template else "as plain text: it has no template"
     print(f"[{place}], {how}; {_NEW} begins anew, Ctrl-D ends", flush=True)
     if tokenizer.chat_template:

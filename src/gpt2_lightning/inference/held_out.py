@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
@@ -61,20 +62,22 @@ class HeldOut:
     words: int | None
 
 
-def read_texts(corpus: Corpus, split: Split) -> list[Text]:
+def read_texts(corpus: Corpus, split: Split | Literal["all"]) -> list[Text]:
     """The documents of a split, for each source of a mixture; nothing of token files.
 
     Raises:
         InputError: if there is no such split, or nothing in it that counts.
     """
-    if split not in corpus.splits:
+    if split != "all" and split not in corpus.splits:
         raise InputError(
             f"--split {split}: there is none; name one with --data.test, or draw one with "
             "--data.test_fraction"
         )
+    if corpus.is_in_place and split == "all":
+        raise InputError("--split all: is of text; of token files, name one split")
     if corpus.is_in_place:
         return []
-    source = corpus.sources.get(split, corpus.source)
+    source = corpus.source if split == "all" else corpus.sources.get(split, corpus.source)
     parts = {corpus.name: corpus}
     if isinstance(source, Mixture):
         names = [f"sources[{number}] {type(each).__name__}" for number, each in enumerate(source.sources)]
@@ -85,8 +88,8 @@ def read_texts(corpus: Corpus, split: Split) -> list[Text]:
     pieces = (piece for text in found for document in text.documents for piece in document.pieces)
     if not any(piece.learned for piece in pieces):
         raise InputError(
-            f"--split {split}: no document is in it that counts; --data.{split}_fraction decides how many "
-            "are, and prompts do not count"
+            f"--split {split}: no document is in it that counts, and prompts do not; a hash of their content "
+            "draws documents for a split, and --split all takes all of them"
         )
     return [text for text in found if text.documents]
 
@@ -144,13 +147,13 @@ def in_place(corpus: Corpus, split: Split, tokenizer: PreTrainedTokenizerFast, f
     )
 
 
-def documents_of(corpus: Corpus, split: Split) -> Iterator[Document]:
-    """The documents of a split.
+def documents_of(corpus: Corpus, split: Split | Literal["all"]) -> Iterator[Document]:
+    """The documents of a split, or of all.
 
     Raises:
         InputError: at a record that is no text, unless `on_error` says to skip it.
     """
-    for _, record in corpus.records(split):
+    for _, record in corpus.records(None if split == "all" else split):
         if not isinstance(record, Rejected):
             yield record
         elif corpus.on_error == "stop":

@@ -44,14 +44,14 @@ def last_words(
         model, tokenizer, place = load_model(name, "models")
         ids = [_ids(tokenizer, context_of(model), *each) for each in halves]
         found = endings(model, ids, batch_size)
-        accuracy = sum(each.is_likeliest for each in found) / len(found)
+        right = sum(each.is_likeliest for each in found)
         results.append(
             {
                 "model": name,
                 "place": place,
                 "texts": len(found),
-                "accuracy": accuracy,
-                "accuracy_95": CONFIDENCE * math.sqrt(accuracy * (1 - accuracy) / len(found)),
+                "accuracy": right / len(found),
+                "accuracy_95": wilson(right, len(found)),
                 "word_perplexity": perplexity(sum(each.nll for each in found) / len(found)),
             }
         )
@@ -86,9 +86,21 @@ def _ids(
     return start, end
 
 
+def wilson(right: int, number: int) -> tuple[float, float]:
+    """The ends of the 95 % confidence interval of a share, which is no point where all or none are right.
+
+    Source: Wilson 1927.
+    """
+    share, z = right / number, CONFIDENCE
+    middle = (share + z**2 / (2 * number)) / (1 + z**2 / number)
+    half = z / (1 + z**2 / number) * math.sqrt(share * (1 - share) / number + z**2 / (4 * number**2))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
 def _report(results: list[dict[str, Any]]) -> str:
     lines = ["| Model | Accuracy | Perplexity of the word | Texts |", "|---|---:|---:|---:|"]
     for each in results:
-        accuracy = f"{each['accuracy']:.2%} ±{each['accuracy_95']:.2%}"
+        low, high = each["accuracy_95"]
+        accuracy = f"{each['accuracy']:.2%} ({low:.1%} to {high:.1%})"
         lines.append(f"| {each['model']} | {accuracy} | {each['word_perplexity']:.2f} | {each['texts']:,} |")
     return "\n".join(lines)

@@ -90,7 +90,7 @@ def _traces(group: Group, metric: str, color: str) -> "list[tuple[Scatter, dict[
     values = np.stack([each["value"] for each in picked])
     axis = {name: np.mean([each[name] for each in picked], axis=0).tolist() for name in AXES}
     line = {"color": color, "width": 1 if group.is_faint else 2}
-    opacity = 0.35 if group.is_faint else 1.0
+    opacity = 0.5 if group.is_faint else 1.0
     mean = Scatter(
         x=axis["step"], y=values.mean(axis=0).tolist(), name=group.label, line=line, opacity=opacity,
         mode="lines+markers" if len(common) < 30 else "lines", legendgroup=group.label,

@@ -21,8 +21,9 @@ th, td { padding: .3rem .7rem; border-bottom: 1px solid #e3e6ea; text-align: rig
 th { color: #5b6168; font-weight: 600 } th:first-child, td:first-child { text-align: left }
 td.text { text-align: left; white-space: pre-wrap; min-width: 16rem }
 td.text { font: 12px/1.45 ui-monospace, monospace }
-tr.best td { background: #eef7ee; font-weight: 600 } tr.failed td { color: #a33 } tr.pruned td { color: #8a9097 }
-pre { background: #f4f5f7; padding: .7rem 1rem; overflow-x: auto; font-size: 13px }
+tr.best td { background: #eef7ee; font-weight: 600 }
+tr.failed td { color: #a33 } tr.pruned td { color: #8a9097 }
+pre { background: #f4f5f7; padding: .7rem 1rem; white-space: pre-wrap; font-size: 13px }
 a { color: #1f5fbf }
 """
 

@@ -13,6 +13,7 @@ from gpt2_lightning.runs.history import read_history
 from gpt2_lightning.runs.page import code, figure_html, link, table_html, write_page
 from gpt2_lightning.sweeps.definition import Sweep
 from gpt2_lightning.sweeps.progress import best_trial, seconds_of, shown
+from gpt2_lightning.sweeps.space import Parameter
 from gpt2_lightning.sweeps.study import REASON, RUN, SLOT, VALUES, trials_of
 
 if TYPE_CHECKING:
@@ -84,8 +85,10 @@ def _plots(trials: list["FrozenTrial"], sweep: Sweep) -> list[tuple[str, str]]:
     done = [trial for trial in trials if trial.state.name == "COMPLETE"]
     if len(done) < 2:
         return []
-    study = _shown_study(done, sweep)
-    varied = [name for name in study.trials[0].params if len({str(t.params[name]) for t in study.trials}) > 1]
+    study = _shown_study(trials, done, sweep)
+    shown_trials = [trial for trial in study.trials if trial.value is not None]
+    names = shown_trials[0].params
+    varied = [name for name in names if len({str(trial.params[name]) for trial in shown_trials}) > 1]
     name = sweep.metric
     found = [("History", visualization.plot_optimization_history(study, target_name=name))]
     if len(varied) > 1:
@@ -109,30 +112,42 @@ def _plots(trials: list["FrozenTrial"], sweep: Sweep) -> list[tuple[str, str]]:
     return [(heading, figure_html(figure)) for heading, figure in found]
 
 
-def _shown_study(trials: list["FrozenTrial"], sweep: Sweep) -> "Study":
+def _shown_study(trials: list["FrozenTrial"], done: list["FrozenTrial"], sweep: Sweep) -> "Study":
+    """The trials under their numbers, with the values of the options under short names."""
     import optuna
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
+    from optuna.trial import TrialState
 
     study = optuna.create_study(direction="maximize" if sweep.maximize else "minimize")
-    values = {p.name: [trial.user_attrs[VALUES][p.name] for trial in trials] for p in sweep.varying}
-    distributions = {}
-    for parameter in sweep.varying:
-        given = values[parameter.name]
-        name = parameter.name.rpartition(".")[2]
-        if any(isinstance(value, bool) or not isinstance(value, int | float) for value in given):
-            choices = [shown(value) for value in parameter.choices or given]
-            distributions[name] = CategoricalDistribution(list(dict.fromkeys(choices)))
-        else:
-            is_log = (parameter.is_log or _spreads(given)) and min(given) > 0
-            distributions[name] = FloatDistribution(min(given), max(given), log=is_log)
-    for number, trial in enumerate(trials):
-        params = {}
-        for parameter in sweep.varying:
-            name = parameter.name.rpartition(".")[2]
-            value = values[parameter.name][number]
-            params[name] = shown(value) if isinstance(distributions[name], CategoricalDistribution) else value
+    values = {
+        parameter.name.rpartition(".")[2]: [trial.user_attrs[VALUES][parameter.name] for trial in done]
+        for parameter in sweep.varying
+    }
+    distributions = {
+        parameter.name.rpartition(".")[2]: _shown_distribution(parameter, given)
+        for parameter, given in zip(sweep.varying, values.values(), strict=True)
+    }
+    for trial in trials:
+        if trial not in done:
+            study.add_trial(optuna.create_trial(state=TrialState.FAIL))
+            continue
+        number = done.index(trial)
+        params = {
+            name: given[number] if hasattr(distributions[name], "low") else shown(given[number])
+            for name, given in values.items()
+        }
         study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=trial.value))
     return study
+
+
+def _shown_distribution(parameter: Parameter, given: list[Any]) -> Any:
+    """An axis for values: of numbers, or of words."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in given):
+        return CategoricalDistribution(list(dict.fromkeys(map(shown, parameter.choices or given))))
+    return FloatDistribution(
+        min(given), max(given), log=min(given) > 0 and (parameter.is_log or _spreads(given))
+    )
 
 
 def _spreads(values: list[float]) -> bool:

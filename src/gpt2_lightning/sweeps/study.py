@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gpt2_lightning.assignment import load_study, pruner_of
+from gpt2_lightning.assignment import load_study, pruner_of, quiet_optuna
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.secret_options import masked
 from gpt2_lightning.sweeps.definition import Sweep
@@ -53,7 +53,7 @@ def open_study(sweep: Sweep, settings: Settings, worker: int = 0) -> "Study":
     from optuna.storages import RDBStorage
     from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    quiet_optuna()
     is_file = settings.storage.startswith("sqlite:")
     try:
         storage = RDBStorage(
@@ -66,7 +66,7 @@ def open_study(sweep: Sweep, settings: Settings, worker: int = 0) -> "Study":
         direction = "maximize" if sweep.maximize else "minimize"
         with suppress(DuplicatedStudyError):  # made by another worker, or an earlier start
             optuna.create_study(study_name=settings.name, storage=storage, direction=direction)
-        study = load_study(storage, settings.name, sampler=_sampler(sweep, settings, worker))  # pyright: ignore[reportArgumentType]
+        study = load_study(storage, settings.name, sampler=_sampler(sweep, settings, worker))
     except (SQLAlchemyError, ArgumentError, ImportError, OSError) as error:
         reason = " ".join(masked(str(error)).split())[:200]
         raise InputError(f"--storage {masked(settings.storage)}: cannot be used: {reason}") from None
@@ -120,7 +120,7 @@ def _grid(parameters: tuple[Parameter, ...]) -> Iterator[dict[str, Any]]:
 def _drawn(sweep: Sweep, seed: int) -> Iterator[dict[str, Any]]:
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    quiet_optuna()
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     known: set[tuple[Any, ...]] = set()
     misses = 0

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +20,7 @@ from gpt2_lightning.secret_options import masked
 from gpt2_lightning.sweeps import study as studies
 from gpt2_lightning.sweeps.definition import Sweep, read
 from gpt2_lightning.sweeps.progress import Table
-from gpt2_lightning.sweeps.report import write_report
+from gpt2_lightning.sweeps.report import BEST, REPORT, write_report
 from gpt2_lightning.sweeps.worker import Job
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def sweep(
             given to another.
         logs: folder that holds the runs.
     """
+    if not find_spec("optuna") or not find_spec("plotly") or not find_spec("rich"):
+        raise InputError("sweeps need packages that are not installed: pip install -e '.[sweep]'")
     definition = read(Path(file))
     if storage and masked(storage) != storage:
         raise InputError("--storage: holds a password; give it in the environment instead, as PGPASSWORD")
@@ -86,16 +89,15 @@ def sweep(
         Job(file, str(folder), asdict(settings), number, until, _share(number, workers))
         for number in range(workers)
     ]
-    stopped = _supervise(study, jobs, Table(definition, None if hours and not wanted else slots, workers))
+    table = Table(definition, None if hours and not wanted else slots, workers)
+    stopped = _supervise(study, jobs, table)
     write_report(study, definition, folder)
+    print(f"\n{table.summary(studies.trials_of(study))}\n{folder / REPORT}")
+    if (folder / BEST).is_file():
+        print(f'\nNext:  make train ARGS="--config {folder / BEST}"')
     if stopped:
-        print(f"\nstopped; the same command goes on with it: {_again(file, wanted, workers)}")
+        print("stopped; the same command goes on with it")
         raise KeyboardInterrupt
-
-
-def _again(file: str, wanted: int | None, workers: int) -> str:
-    budget = f" TRIALS={wanted}" if wanted else ""
-    return f"make sweep SWEEP={Path(file).stem}{budget} WORKERS={workers}"
 
 
 def _folder(logs: Path, name: str) -> Path:

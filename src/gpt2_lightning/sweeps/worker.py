@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import sys
-import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -43,7 +42,6 @@ class Job:
 
 def main() -> int:
     """Take trials of the sweep until there are none; the exit code."""
-    warnings.filterwarnings("ignore", module="optuna")  # of what it calls experimental
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     job = Job(**json.loads(os.environ.pop(_VARIABLE)))
     settings = Settings(**job.settings)  # pyright: ignore[reportArgumentType]

@@ -127,11 +127,12 @@ class WeightsAndBiases(WandbLogger):
         return wandb.init(**options, mode=self._mode, settings=settings)  # pyright: ignore[reportArgumentType]
 
     def _run_id(self) -> str:
-        """Drawn once per run folder, and kept there: a resumed run continues the same."""
+        """Drawn once per run folder, or given by W&B's agent; a resumed run continues the same."""
         path = self._folder / "wandb" / "run_id"
         if not path.exists():
+            given = os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(secrets.token_hex(4) + "\n")
+            path.write_text((given or secrets.token_hex(4)) + "\n")
         return path.read_text().strip()
 
     @rank_zero_only

@@ -1,0 +1,84 @@
+"""A sweep of short real runs, and a PostgreSQL of the test's own."""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+from tests.test_configs import TEXT, TOY
+
+SHORT = ["--trainer.accelerator=cpu", "--samples.every_n_steps=0", "--histograms.every_n_steps=0"]
+
+
+@pytest.fixture
+def sweep_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Writes a sweep's file whose trials take a few seconds, from where train.py lies."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    def write(parameters: dict[str, Any], options: tuple[str, ...] = (), **fields: Any) -> Path:
+        command = ["${env}", "${interpreter}", "${program}", "fit"]
+        command += ["--config=configs/experiment/pretrain_tiny.yaml", f"--data.folder={tmp_path / 'data'}"]
+        command += [*TEXT, *TOY, *SHORT, "--trainer.max_steps=4", "--trainer.val_check_interval=2"]
+        content = {
+            "program": "train.py",
+            "method": "grid",
+            "metric": {"name": "val/nll", "goal": "minimize"},
+            "parameters": parameters,
+            "command": [*command, *options, "${args}"],
+        }
+        path = tmp_path / "toy.yaml"
+        path.write_text(yaml.safe_dump(content | fields))
+        return path
+
+    return write
+
+
+def _programs() -> Path | None:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return found[-1].parent if found else None
+
+
+@pytest.fixture
+def postgres() -> Iterator[str]:
+    """The address of an empty PostgreSQL database on loopback."""
+    pytest.importorskip("psycopg")
+    programs = _programs()
+    if programs is None:
+        pytest.skip("needs PostgreSQL: apt-get install postgresql")
+    folder = Path(tempfile.mkdtemp(prefix="postgres"))  # pytest's own is closed to other users
+    as_user: list[str] = []
+    if os.getuid() == 0:  # which PostgreSQL refuses to run as
+        shutil.chown(folder, "postgres")
+        as_user = ["runuser", "-u", "postgres", "--"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    place = folder / "data"
+    made = [programs / "initdb", "-D", place, "-A", "trust", "-U", "tester", "--no-sync"]
+    subprocess.run([*as_user, *map(str, made)], check=True, capture_output=True, cwd="/")
+    options = ["-D", place, "-p", port, "-h", "127.0.0.1", "-k", folder, "-c", "fsync=off"]
+    server = subprocess.Popen(
+        [*as_user, *map(str, [programs / "postgres", *options])],
+        cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        for _ in range(100):
+            ready = [programs / "pg_isready", "-h", "127.0.0.1", "-p", port]
+            if subprocess.run(list(map(str, ready)), capture_output=True).returncode == 0:
+                break
+            time.sleep(0.1)
+        yield f"postgresql+psycopg://tester@127.0.0.1:{port}/postgres"
+    finally:
+        server.terminate()
+        server.wait(20)
+        shutil.rmtree(folder, ignore_errors=True)
