@@ -44,7 +44,7 @@ def figures(tmp_path: Path, model: str, *texts: str) -> dict[str, Any]:
 
 
 def test_accuracy_and_its_interval_by_hand(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """Two right of four, Wilson's interval 15 to 85 %; a word of which only the first token is right is not."""
+    """Two right of four, Wilson's interval 15 to 85 %; a word with only its first token right is not."""
     found = figures(tmp_path, model, "a o", "a text longer than the context is o\n", "a b", "a oo")
     assert (found["texts"], found["accuracy"]) == (4, 0.5)
     assert found["accuracy_95"] == pytest.approx([0.1500, 0.8500], abs=1e-4)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from sqlalchemy.pool import NullPool
 
 from gpt2_lightning.sweeps.study import REASON, SLOT, trials_of
 
@@ -45,7 +46,7 @@ def test_thirty_trials_three_workers_and_one_killed_every_few_seconds(
         said = process.stdout.read()
     assert process.returncode == 0, said
     assert kills > 5
-    storage = optuna.storages.RDBStorage(postgres)
+    storage = optuna.storages.RDBStorage(postgres, engine_kwargs={"poolclass": NullPool})
     study = optuna.load_study(study_name="toy", storage=storage)
     states = Counter(trial.state.name for trial in trials_of(study))
     assert states["COMPLETE"] + states["FAIL"] == TRIALS, states
@@ -58,6 +59,5 @@ def test_thirty_trials_three_workers_and_one_killed_every_few_seconds(
         if trial.state.name == "COMPLETE":
             assert json.loads((run / "summary.json").read_text())["status"] == "finished"
     storage.remove_session()
-    storage.engine.dispose()
     print(f"{kills} workers killed; {dict(states)}; {len(study.trials) - TRIALS} tries again")
     print([t.user_attrs.get(REASON) for t in study.trials if t.state.name == "FAIL"])

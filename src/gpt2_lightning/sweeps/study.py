@@ -91,9 +91,9 @@ def _sampler(sweep: Sweep, settings: Settings, worker: int) -> Any:
 
 def retry(study: "Study", trial: "FrozenTrial") -> None:
     """Put a trial back into the queue, with its values and what it has reported."""
-    from optuna.storages import RetryFailedTrialCallback
+    from optuna.storages import RetryHeartbeatStaleTrialCallback
 
-    RetryFailedTrialCallback(max_retry=_RETRIES, inherit_intermediate_values=True)(study, trial)
+    RetryHeartbeatStaleTrialCallback(max_retry=_RETRIES, inherit_intermediate_values=True)(study, trial)
 
 
 def points(sweep: Sweep, seed: int) -> Iterator[dict[str, Any]]:

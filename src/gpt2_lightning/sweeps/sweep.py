@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MOST_BY_TIME = 300  # trials of a sweep that only time ends
 _LOOKS = 1.0  # seconds between looks at the study
-_RESTARTS = 20  # of workers that were killed
+_RESTARTS = 20  # of workers that were killed, without a trial that came to its end
 _SECONDS_TO_STOP = 150  # for workers, whose runs save
 
 
@@ -158,17 +158,17 @@ def _supervise(study: "Study", jobs: list[Job], table: Table) -> bool:
         InputError: if workers cannot work at all.
     """
     processes = {job.number: _start(job) for job in jobs}
-    restarts = 0
+    restarts = over = 0
     try:
         with _stop_signals(), table:
             while any(process.poll() is None for process in processes.values()):
-                table.show(studies.trials_of(study))
+                trials = studies.trials_of(study)
+                table.show(trials)
+                if (now_over := sum(trial.state.is_finished() for trial in trials)) > over:
+                    restarts, over = 0, now_over
                 time.sleep(_LOOKS)
                 for job in jobs:
-                    code = processes[job.number].poll()
-                    if (
-                        code is not None and code < 0 and restarts < _RESTARTS
-                    ):  # killed: another takes its place
+                    if (processes[job.number].poll() or 0) < 0 and restarts < _RESTARTS:  # it was killed
                         restarts += 1
                         processes[job.number] = _start(job)
             table.show(studies.trials_of(study))
@@ -176,9 +176,14 @@ def _supervise(study: "Study", jobs: list[Job], table: Table) -> bool:
         _stop(list(processes.values()))
         return True
     for job in jobs:
-        if processes[job.number].returncode:
+        code = processes[job.number].returncode
+        if code > 0:
             said = _said_by(job).read_text(errors="replace").strip().splitlines() or ["nothing was said"]
             raise InputError(f"worker {job.number} has ended ({_said_by(job)}): {said[-1]}")
+        if code < 0:
+            raise InputError(
+                f"workers were killed {restarts + 1} times: is memory enough for {len(jobs)} runs?"
+            )
     return False
 
 
