@@ -37,7 +37,7 @@ def sweep_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
             "command": [*command, *options, "${args}"],
         }
         path = tmp_path / "toy.yaml"
-        path.write_text(yaml.safe_dump(content | fields))
+        path.write_text(yaml.safe_dump(content | fields, sort_keys=False))
         return path
 
     return write

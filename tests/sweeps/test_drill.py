@@ -14,7 +14,7 @@ import optuna
 import pytest
 from sqlalchemy.pool import NullPool
 
-from gpt2_lightning.sweeps.study import REASON, SLOT, trials_of
+from gpt2_lightning.sweeps.study import SLOT, reason_of, trials_of
 
 TRIALS, SECONDS_BETWEEN_KILLS = 30, 7
 
@@ -60,4 +60,4 @@ def test_thirty_trials_three_workers_and_one_killed_every_few_seconds(
             assert json.loads((run / "summary.json").read_text())["status"] == "finished"
     storage.remove_session()
     print(f"{kills} workers killed; {dict(states)}; {len(study.trials) - TRIALS} tries again")
-    print([t.user_attrs.get(REASON) for t in study.trials if t.state.name == "FAIL"])
+    print([reason_of(trial) for trial in trials_of(study) if trial.state.name == "FAIL"])

@@ -10,7 +10,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from gpt2_lightning.sweeps.definition import Sweep
-from gpt2_lightning.sweeps.study import REASON, SLOT, VALUES
+from gpt2_lightning.sweeps.study import SLOT, VALUES, reason_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -72,7 +72,8 @@ class Table:
             f"{name.rpartition('.')[2]}={shown(value)}" for name, value in self._varying(trial).items()
         )
         number, outcome = trial.user_attrs[SLOT], _outcome(trial)
-        return f"trial {number:>4}  {outcome:<10} {seconds_of(trial):>5.0f} s  {values}{_why(trial)}"
+        said = f"  {reason}" if (reason := reason_of(trial)) else ""
+        return f"trial {number:>4}  {outcome:<10} {seconds_of(trial):>5.0f} s  {values}{said}"
 
     def _varying(self, trial: "FrozenTrial") -> dict[str, Any]:
         names = {parameter.name for parameter in self._sweep.varying}
@@ -133,11 +134,6 @@ def _outcome(trial: "FrozenTrial") -> str:
     values = trial.intermediate_values
     newest = f" {values[max(values)]:.4f}" if values else ""
     return {"PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}[trial.state.name] + newest
-
-
-def _why(trial: "FrozenTrial") -> str:
-    reason = trial.user_attrs.get(REASON) if trial.state.name == "FAIL" else None
-    return f"  {reason}" if reason else ""
 
 
 def shown(value: Any) -> str:

@@ -14,7 +14,7 @@ from gpt2_lightning.runs.page import code, figure_html, link, table_html, write_
 from gpt2_lightning.sweeps.definition import Sweep
 from gpt2_lightning.sweeps.progress import best_trial, seconds_of, shown
 from gpt2_lightning.sweeps.space import Parameter
-from gpt2_lightning.sweeps.study import REASON, RUN, SLOT, VALUES, trials_of
+from gpt2_lightning.sweeps.study import RUN, SLOT, VALUES, reason_of, trials_of
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -198,7 +198,7 @@ def _table(trials: list["FrozenTrial"], sweep: Sweep, folder: Path, best: "Froze
             f"{seconds_of(trial):.0f}",
             trial.state.name.lower(),
         ]
-        cells.append(trial.user_attrs.get(REASON, "") if trial.state.name == "FAIL" else "")
+        cells.append(reason_of(trial))
         rows.append(cells)
         classes.append(
             "best" if trial is best else {"FAIL": "failed", "PRUNED": "pruned"}.get(trial.state.name, "")

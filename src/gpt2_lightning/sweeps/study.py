@@ -182,3 +182,10 @@ def trials_of(study: "Study") -> list["FrozenTrial"]:
     """One trial for each slot: its last try."""
     newest = {t.user_attrs[SLOT]: t for t in study.get_trials(deepcopy=False) if SLOT in t.user_attrs}
     return [newest[slot] for slot in sorted(newest)]
+
+
+def reason_of(trial: "FrozenTrial") -> str:
+    """Why a trial failed; empty if it has not."""
+    if trial.state.name != "FAIL":
+        return ""
+    return trial.user_attrs.get(REASON) or f"its worker was killed, {_RETRIES + 1} times"

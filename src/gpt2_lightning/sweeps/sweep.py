@@ -123,6 +123,8 @@ def _check_options(definition: Sweep) -> None:
         if tried.returncode == 0:
             return
         said = (tried.stderr.strip().splitlines() or [f"exit code {tried.returncode}"])[-1]
+        if "no such option" in said:  # wherever the point lies
+            break
     raise InputError(f"{definition.path}: {said.removeprefix('error: ')}")
 
 
@@ -182,7 +184,7 @@ def _supervise(study: "Study", jobs: list[Job], table: Table) -> bool:
             raise InputError(f"worker {job.number} has ended ({_said_by(job)}): {said[-1]}")
         if code < 0:
             raise InputError(
-                f"workers were killed {restarts + 1} times: is memory enough for {len(jobs)} runs?"
+                f"workers were killed {restarts + 1} times in a row: is memory enough for {len(jobs)} runs?"
             )
     return False
 

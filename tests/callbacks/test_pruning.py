@@ -1,0 +1,78 @@
+"""A run as a trial: what it reports, and that it ends where the pruner gives it up."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+
+from gpt2_lightning.assignment import Assignment, pruner_of
+from tests.test_configs import TEXT, TOY, main, options, run_folder
+
+TRIAL = ["--trainer.max_steps=8", "--trainer.val_check_interval=2", "--samples.every_n_steps=0"]
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> optuna.Study:
+    """Ten trials that were all far better than any real run."""
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    study = optuna.create_study(study_name="toy", storage=storage)
+    for _ in range(10):
+        study.add_trial(optuna.create_trial(value=0.1, intermediate_values=dict.fromkeys(range(1, 5), 0.1)))
+    return study
+
+
+def assign(study: optuna.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pruning: str | None) -> int:
+    trial = study.ask()
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    given = Assignment(storage, "toy", trial._trial_id, "val/bits_per_byte", pruning, os.getppid())
+    for name, value in given.environment().items():
+        monkeypatch.setenv(name, value)
+    return trial.number
+
+
+def test_every_validation_is_reported(study: optuna.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    number = assign(study, tmp_path, monkeypatch, None)
+    assert main(*options(tmp_path), *TEXT, *TOY, *TRIAL) == 0
+    folder = run_folder(tmp_path)
+    reported = study.trials[number].intermediate_values
+    assert list(reported) == [1, 2, 3, 4]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["status"] == "finished"
+    assert summary["val_bits_per_byte"] == pytest.approx(min(reported.values()), rel=1e-6)
+    assert (folder / "export").is_dir()
+
+
+def test_a_run_that_is_given_up_says_so_and_exports_nothing(
+    study: optuna.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    number = assign(study, tmp_path, monkeypatch, "median")
+    assert main(*options(tmp_path), *TEXT, *TOY, *TRIAL) == 0
+    summary = json.loads((run_folder(tmp_path) / "summary.json").read_text())
+    assert (summary["status"], summary["steps"]) == ("pruned", 2)
+    assert list(study.trials[number].intermediate_values) == [1]
+    assert not (run_folder(tmp_path) / "export").exists()
+    assert "its sweep has given it up" in capsys.readouterr().out
+
+
+def test_a_run_whose_worker_is_gone_saves_and_stops(study: optuna.Study, tmp_path: Path):
+    trial = study.ask()
+    given = Assignment(f"sqlite:///{tmp_path / 'study.db'}", "toy", trial._trial_id, "val/nll", None, 1)
+    command = [sys.executable, "train.py", *options(tmp_path), *TEXT, *TOY, *TRIAL]
+    ended = subprocess.run(command, env=os.environ | given.environment(), capture_output=True, text=True)
+    assert ended.returncode == 128 + signal.SIGTERM, ended.stderr
+    assert json.loads((run_folder(tmp_path) / "summary.json").read_text())["status"] == "interrupted"
+    assert (run_folder(tmp_path) / "checkpoints" / "last.ckpt").exists()
+
+
+def test_pruners_are_those_that_were_asked_for():
+    assert isinstance(pruner_of(None), optuna.pruners.NopPruner)
+    assert isinstance(pruner_of("median"), optuna.pruners.MedianPruner)
+    for given, least in (({"min_iter": 3, "eta": 2}, 3), ({"max_iter": 27, "s": 2}, 3), ({"max_iter": 8}, 3)):
+        pruner = pruner_of(given)
+        assert isinstance(pruner, optuna.pruners.HyperbandPruner)
+        assert pruner._min_resource == least

@@ -1,0 +1,119 @@
+"""A sweep from its file to its report, with real runs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+import yaml
+
+from gpt2_lightning.__main__ import main
+from gpt2_lightning.runs.history import read_history
+from gpt2_lightning.sweeps.study import REASON, SLOT, trials_of
+from tests.test_configs import main as train
+
+TOY = {
+    "model.optimizer.init_args.lr": {"values": [0.001, 0.01]},
+    "model.architecture": {"parameters": {"n_embd": {"value": 8}, "n_head": {"values": [1, 3]}}},
+}
+
+
+def study_of(folder: Path) -> optuna.Study:
+    return optuna.load_study(study_name=folder.name, storage=f"sqlite:///{folder / 'study.db'}")
+
+
+def test_a_grid_with_failures_gives_a_report_and_goes_on(
+    sweep_file: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Three heads do not divide a width of eight: two of four trials fail, and say why."""
+    options = ["--logs", str(tmp_path / "logs"), "--workers", "2"]
+    file = str(sweep_file(TOY))
+    assert main(["sweep", file, *options, "--trials", "2"]) == 0
+    assert "2 of 2 trials · 1 failed · best val/nll" in capsys.readouterr().out
+    assert main(["sweep", file, *options]) == 0
+    printed = capsys.readouterr().out
+    assert "2 trials are done already" in printed
+    assert printed.count("error: --model.architecture.n_head 3 does not divide") == 1
+    folder = tmp_path / "logs" / "sweeps" / "toy"
+    trials = trials_of(study_of(folder))
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "FAIL", "COMPLETE", "FAIL"]
+    for trial in (trials[1], trials[3]):
+        assert trial.user_attrs[REASON].startswith("error: --model.architecture.n_head 3 does not divide")
+    for trial in (trials[0], trials[2]):
+        history = read_history(folder / f"trial-{trial.user_attrs[SLOT]:04d}")
+        assert history.summary["status"] == "finished"
+        assert trial.value == min(history.series("val/nll")["value"])
+        assert trial.value == pytest.approx(history.summary["val_nll"], rel=1e-6)  # there in float32
+    best = min((trials[0], trials[2]), key=lambda trial: trial.value or 0.0)
+    page = (folder / "report.html").read_text()
+    assert "<script>" in page
+    assert "https://cdn" not in page.split("</head>")[1]
+    for text in ("Best trial", "Parallel coordinates", "History", "Slices", "n_head 3 does not divide"):
+        assert text in page.split("</head>")[1]
+    config = yaml.safe_load((folder / "best.yaml").read_text())
+    assert config["model"]["optimizer"]["init_args"]["lr"] == [0.001, 0.01][best.params[next(iter(TOY))]]
+    assert train("fit", f"--config={folder / 'best.yaml'}", f"--logs={tmp_path / 'again'}") == 0
+    (again,) = (tmp_path / "again" / "toy_best").iterdir()
+    assert min(read_history(again).series("val/nll")["value"]) == best.value
+
+
+def test_a_stopped_sweep_goes_on_with_the_same_runs(sweep_file: Callable[..., Path], tmp_path: Path):
+    """Ctrl-C: the run saves; the second start continues it from there, and loses nothing."""
+    file = str(sweep_file({"seed_everything": {"values": [0, 1]}}, ("--trainer.max_steps=3000",)))
+    command = [sys.executable, "-m", "gpt2_lightning", "sweep", file, "--logs", str(tmp_path / "logs")]
+    folder = tmp_path / "logs" / "sweeps" / "toy"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        metrics = folder / "trial-0000" / "metrics.csv"
+        until = time.monotonic() + 90
+        while not (metrics.exists() and len(metrics.read_text().splitlines()) > 3):
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        os.kill(process.pid, signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on with it" in said
+    (trial,) = [trial for trial in study_of(folder).trials if trial.state.name == "FAIL"]
+    assert trial.user_attrs[REASON] == "interrupted"
+    before = json.loads((folder / "trial-0000" / "summary.json").read_text())
+    assert before["status"] == "interrupted"
+    assert 0 < before["steps"] < 3000
+    waiting = [trial for trial in study_of(folder).trials if trial.state.name == "WAITING"]
+    assert sorted(trial.user_attrs[SLOT] for trial in waiting) == [0, 1]
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main(["sweep", *arguments])
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_an_option_that_does_not_exist_is_named_before_any_trial(
+    sweep_file: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    file = str(sweep_file({"model.optimizer.init_args.learning_rate": {"values": [1, 2]}}))
+    line = refusal(capsys, file, "--logs", str(tmp_path / "logs"))
+    assert line.startswith(f"error: {file}: --model.optimizer")
+    assert "learning_rate" in line
+    assert not (tmp_path / "logs").exists()
+
+
+def test_what_is_refused(sweep_file: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = str(sweep_file(TOY))
+    assert "--trials: 0 is out of range" in refusal(capsys, file, "--trials", "0")
+    assert "--storage: holds a password" in refusal(
+        capsys, file, "--storage", "postgresql://me:secret@host/db"
+    )
+    assert "--name 'a/b': use letters" in refusal(capsys, file, "--name", "a/b")
+    assert "nowhere.yaml: cannot be read" in refusal(capsys, "nowhere.yaml")
+    endless = str(sweep_file({"data.seed": {"min": 0.0, "max": 1.0}}, method="bayes"))
+    assert "--trials: give how many" in refusal(capsys, endless)
