@@ -1,8 +1,9 @@
 """What a sweep costs: two workers against one, the engine's own seconds, and the start of a run.
 
 `python benchmarks/sweeps.py [--trials 8] [--rounds 5]` trains short trials of a small GPT-2 on the
-documentation inside Python, and prints seconds. The start is measured from the start of the process to the end of the first
-optimizer step, on a token store that is there, against Hugging Face's Trainer with the same model and rows.
+documentation inside Python, and prints seconds. The start is measured from the start of the process to the
+end of the first optimizer step, on a token store that is there, against Hugging Face's Trainer with the same
+model and rows.
 """
 
 import argparse
