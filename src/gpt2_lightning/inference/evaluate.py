@@ -61,13 +61,7 @@ def evaluate(
     for its_split, source in data.sources.items():
         source.put_at(f"--data.{'source' if its_split == 'train' else its_split}")
     loaded = [load_model(name, "models") for name in models]
-    context = min(context_of(model) for model, _, _ in loaded)
-    block = min(context, block_size or context)
-    if block_size and block_size > context:
-        raise InputError(f"--block_size {block_size}: the context of a model is {context} tokens")
-    step = stride or max(1, block // 2)
-    if step > block:
-        raise InputError(f"--stride {step}: is more than --block_size {block}; some text would be left out")
+    block, step = _window(min(context_of(model) for model, _, _ in loaded), block_size, stride)
     apart = data.source.is_instructions if documents_apart is None else documents_apart
     texts = read_texts(data, split)
     results = []
@@ -90,6 +84,17 @@ def evaluate(
     print(report(results))
     write_figures(output, results)
     return results
+
+
+def _window(context: int, block_size: int | None, stride: int | None) -> tuple[int, int]:
+    """Length of the windows, and the way from one to the next, for models of a context."""
+    if block_size and block_size > context:
+        raise InputError(f"--block_size {block_size}: the context of a model is {context} tokens")
+    block = block_size or context
+    step = stride or max(1, block // 2)
+    if step > block:
+        raise InputError(f"--stride {step}: is more than --block_size {block}; some text would be left out")
+    return block, step
 
 
 def _seen(texts: list[Text], name: str) -> list[int | None]:
