@@ -63,6 +63,7 @@ def test_a_grid_with_failures_gives_a_report_and_goes_on(
     assert min(read_history(again).series("val/nll")["value"]) == best.value
 
 
+@pytest.mark.slow  # beside other tests a stop has taken more than a minute once
 def test_a_stopped_sweep_goes_on_with_the_same_runs(sweep_file: Callable[..., Path], tmp_path: Path):
     """Ctrl-C: the run saves; the second start continues it from there, and loses nothing."""
     file = str(sweep_file({"seed_everything": {"values": [0, 1]}}, ("--trainer.max_steps=3000",)))
