@@ -61,3 +61,27 @@ def test_thirty_trials_three_workers_and_one_killed_every_few_seconds(
     storage.remove_session()
     print(f"{kills} workers killed; {dict(states)}; {len(study.trials) - TRIALS} tries again")
     print([reason_of(trial) for trial in trials_of(study) if trial.state.name == "FAIL"])
+
+
+@pytest.mark.slow
+def test_a_worker_that_stands_still_loses_its_trial_and_nothing_else(
+    sweep_file: Callable[..., Path], tmp_path: Path
+):
+    """As in a machine that sleeps: the run goes on, another worker waits for it and takes its number."""
+    rates = [0.001, 0.002, 0.003, 0.004]
+    path = sweep_file({"model.optimizer.init_args.lr": {"values": rates}}, ("--trainer.max_steps=200",))
+    command = [sys.executable, "-m", "gpt2_lightning", "sweep", str(path), "--workers", "2"]
+    command += ["--heartbeat_seconds", "1", "--logs", str(tmp_path / "logs")]
+    database = f"sqlite:///{tmp_path / 'logs' / 'sweeps' / 'toy' / 'study.db'}"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        while not (workers := workers_of(process)):
+            time.sleep(0.2)
+        time.sleep(4)
+        os.kill(workers[0], signal.SIGSTOP)
+        time.sleep(25)
+        os.kill(workers[0], signal.SIGCONT)
+        said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    study = optuna.load_study(study_name="toy", storage=database)
+    assert [trial.state.name for trial in trials_of(study)] == ["COMPLETE"] * len(rates), said
+    assert len(study.trials) > len(rates), "the trial was given to another"

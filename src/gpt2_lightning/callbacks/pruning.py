@@ -41,13 +41,21 @@ class Pruning(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
-        is_bad = False
-        if self._trial:
-            step = 1 + max(self._reports(), default=0)
-            self._trial.report(trainer.callback_metrics[self._assignment.metric].item(), step)
-            is_bad = self._trial.should_prune() and trainer.global_step < _last_step(trainer)
+        is_bad = bool(self._trial) and self._is_given_up(trainer)
         self.is_over = trainer.strategy.reduce_boolean_decision(is_bad, all=False)
         trainer.should_stop = trainer.should_stop or self.is_over
+
+    def _is_given_up(self, trainer: Trainer) -> bool:
+        """Report the metric, and ask the pruner; a trial that was given to another is not reported on."""
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        assert self._trial is not None
+        value = trainer.callback_metrics[self._assignment.metric].item()
+        try:
+            self._trial.report(value, 1 + max(self._reports(), default=0))
+        except UpdateFinishedTrialError:
+            return False
+        return self._trial.should_prune() and trainer.global_step < _last_step(trainer)
 
     def _reports(self) -> dict[int, float]:
         """What was reported so far, by the number of the validation; of an earlier try too."""

@@ -30,13 +30,22 @@ def place(logs: Path, experiment: str, run: str) -> Path:
     Raises:
         InputError: if `experiment` or `run` is no plain name.
     """
-    for option, name in (("--experiment", experiment), ("--run", run)):
-        if not _NAME.fullmatch(name):
-            raise InputError(
-                f"{option} {name!r}: use letters, digits, '.', '_' and '-', at most 100, the first a letter "
-                "or digit"
-            )
+    check_name("--experiment", experiment)
+    check_name("--run", run)
     return logs / experiment / run
+
+
+def check_name(option: str, name: str) -> None:
+    """Refuse what is no plain name of a folder.
+
+    Raises:
+        InputError: naming the option.
+    """
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"{option} {name!r}: use letters, digits, '.', '_' and '-', at most 100, the first a letter "
+            "or digit"
+        )
 
 
 def create(logs: Path, experiment: str, run: str | None = None) -> Path:

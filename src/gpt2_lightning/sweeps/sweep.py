@@ -1,7 +1,6 @@
 """The command of a sweep: checks, workers, a live table, and the report."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.ranges import PositiveFloat, PositiveInt, Seed
+from gpt2_lightning.runs.folder import check_name
 from gpt2_lightning.secret_options import masked
 from gpt2_lightning.sweeps import study as studies
 from gpt2_lightning.sweeps.definition import Sweep, read
@@ -26,7 +26,6 @@ from gpt2_lightning.sweeps.worker import Job
 if TYPE_CHECKING:
     from optuna import Study
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MOST_BY_TIME = 300  # trials of a sweep that only time ends
 _LOOKS = 1.0  # seconds between looks at the study
 _RESTARTS = 20  # of workers that were killed, without a trial that came to its end
@@ -69,7 +68,8 @@ def sweep(
     definition = read(Path(file))
     if storage and masked(storage) != storage:
         raise InputError("--storage: holds a password; give it in the environment instead, as PGPASSWORD")
-    folder = _folder(Path(logs), name or Path(file).stem)
+    check_name("--name", name or Path(file).stem)
+    folder = Path(logs) / "sweeps" / (name or Path(file).stem)
     wanted = trials or definition.run_cap
     if definition.method != "grid" and wanted is None and hours is None:
         raise InputError(
@@ -98,12 +98,6 @@ def sweep(
     if stopped:
         print("stopped; the same command goes on with it")
         raise KeyboardInterrupt
-
-
-def _folder(logs: Path, name: str) -> Path:
-    if not _NAME.fullmatch(name):
-        raise InputError(f"--name {name!r}: use letters, digits, '.', '_' and '-', at most 100")
-    return logs / "sweeps" / name
 
 
 def _check_options(definition: Sweep) -> None:
@@ -208,7 +202,7 @@ def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
     print("\nstopping: the runs end their optimizer step and save", file=sys.stderr)
     for process in processes:
         if process.poll() is None:
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # a job in the background passes on that Ctrl-C is not heard
     for process in processes:
         try:
             process.wait(_SECONDS_TO_STOP)

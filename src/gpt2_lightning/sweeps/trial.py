@@ -5,10 +5,13 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from filelock import FileLock
 
 from gpt2_lightning.assignment import Assignment
 from gpt2_lightning.sweeps.definition import Sweep
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
 _LOOKS = 0.2  # seconds between looks at the worker's parent
 _SECONDS_TO_STOP = 120  # for a run that was asked to; it ends its optimizer step and saves
+_HELD = "another process is training this run"  # what `train.py` says
+_GIVEN_AWAY = "Cannot tell a"  # what Optuna says of a trial that is over already
 _LAST_LINES = 4  # of the output of a trial that failed, kept as its reason
 
 
@@ -41,6 +46,7 @@ class TrialRunner:
         folder: of the sweep; each run has its folder in it.
         parent: the process that supervises; without it the trial is stopped and goes back to the queue.
         environment: of the runs, besides this process's own.
+        queue: held while a trial is taken, which Optuna would give to two workers at once on SQLite.
     """
 
     sweep: Sweep
@@ -48,11 +54,13 @@ class TrialRunner:
     folder: Path
     parent: int
     environment: dict[str, str]
+    queue: FileLock
 
     def __call__(self, trial: "Trial") -> float:
         """The value of the sweep's metric at its best validation, or its best record."""
         from optuna import TrialPruned
 
+        self.queue.release()
         if SLOT not in trial.user_attrs or _is_taken(trial):
             raise SurplusError
         values = suggested(trial, self.sweep)
@@ -64,6 +72,9 @@ class TrialRunner:
             return same.value
         try:
             code, output = self._run(trial, run, self.sweep.command_of(values))
+            while code and _HELD in _reason(code, output):  # by a worker that was thought dead
+                time.sleep(self.settings.heartbeat_seconds)
+                code, output = self._run(trial, run, self.sweep.command_of(values))
         except KeyboardInterrupt:
             trial.set_user_attr(REASON, "interrupted")
             retry(trial.study, trial.study.get_trials(deepcopy=True)[trial.number])
@@ -120,7 +131,7 @@ def _own_options(run: Path) -> list[str]:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGINT)
+    process.terminate()
     try:
         process.wait(_SECONDS_TO_STOP)
     except subprocess.TimeoutExpired:
@@ -166,20 +177,29 @@ def best_of(run: Path, sweep: Sweep) -> float:
 def work(study: "Study", runner: TrialRunner, until: float) -> None:
     """Take trials from the queue until it is empty and nobody trains one, or the time is over.
 
+    A worker that stood still for so long that its trial was given to another lets that have it.
+
     Args:
         study: of the sweep.
         runner: its objective.
         until: seconds since the epoch; no trial is begun after it.
     """
-    import time
-
     import optuna
+    from optuna.exceptions import UpdateFinishedTrialError
 
     while time.time() < until:
         optuna.storages.fail_stale_trials(study)
         states = [trial.state.name for trial in study.get_trials(deepcopy=False)]
         if "WAITING" in states:
-            study.optimize(runner, n_trials=1, catch=(TrialFailedError, SurplusError))
+            try:
+                runner.queue.acquire()
+                study.optimize(runner, n_trials=1, catch=(TrialFailedError, SurplusError))
+            except (UpdateFinishedTrialError, ValueError, AssertionError) as error:  # the last hides one
+                cause = error.__context__ if isinstance(error, AssertionError) else error
+                if not (isinstance(cause, UpdateFinishedTrialError) or str(cause).startswith(_GIVEN_AWAY)):
+                    raise
+            finally:
+                runner.queue.release()
         elif "RUNNING" in states:  # another worker's; should that be killed, the trial is for us
             time.sleep(1)
             if os.getppid() != runner.parent:

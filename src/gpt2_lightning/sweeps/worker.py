@@ -7,6 +7,8 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.sweeps.definition import read
 from gpt2_lightning.sweeps.study import Settings, open_study
@@ -48,7 +50,9 @@ def main() -> int:
     parent = os.getppid()
     try:
         sweep = read(Path(job.sweep))
-        runner = TrialRunner(sweep, settings, Path(job.folder), parent, job.environment)
+        folder = Path(job.folder)
+        queue = FileLock(folder / "queue.lock")
+        runner = TrialRunner(sweep, settings, folder, parent, job.environment, queue)
         work(open_study(sweep, settings, job.number), runner, job.until)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
