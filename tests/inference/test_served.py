@@ -23,6 +23,7 @@ from tests.test_configs import TOY, options, run_folder
 from tests.test_configs import main as train
 
 _INSTRUCTIONS = ["--data.corpus", str(ROOT / "configs/data/examples_instructions.yaml")]
+_INSTRUCTIONS += ["--data.corpus.tokenizer=ByteLevelBPE", "--data.corpus.tokenizer.vocab_size=300"]
 _ROOM = ["--model.architecture.n_positions=64", "--data.block_size=64"]
 _GREEDY = Sampling(temperature=0, max_new_tokens=12, stop=())
 
