@@ -34,10 +34,9 @@ register_optimizer_step_post_hook(lambda *_: (print(time.time(), flush=True), os
 """
 
 OURS = """
-from pathlib import Path
+import runpy
 sys.argv = ["train.py", *{options!r}]
-from gpt2_lightning.cli import main
-main(Path("configs/default.yaml"))
+runpy.run_path("train.py", run_name="__main__")
 """
 
 THEIRS = """

@@ -15,7 +15,8 @@ LAYERS = [
     {"callbacks"},
     {"inference", "runs"},
     {"sweeps"},
-    {"cli", "consistency", "option_errors", "out_of_memory", "quiet", "ranks", "trainer"} | {"__main__"},
+    {"cli", "consistency", "option_errors", "out_of_memory", "quick_imports", "quiet", "ranks", "trainer"}
+    | {"__main__"},
 ]
 LEAVES = [
     "data/packing",

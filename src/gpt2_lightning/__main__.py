@@ -6,23 +6,19 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from importlib import import_module
 from itertools import takewhile
 from typing import Any
 
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.inference.evaluate import evaluate
-from gpt2_lightning.inference.generate import chat, generate
-from gpt2_lightning.inference.last_words import last_words
-from gpt2_lightning.inference.trained_on import corpus_options
-from gpt2_lightning.model.sampling import Sampling
 from gpt2_lightning.option_errors import Parser, fail
+from gpt2_lightning.quick_imports import quick_imports
 from gpt2_lightning.quiet import quiet
-from gpt2_lightning.runs.compare import compare
-from gpt2_lightning.runs.reproduce import reproduce
-from gpt2_lightning.sweeps.sweep import sweep
 
-_OF_RUNS: dict[str, Callable[..., Any]] = {"sweep": sweep, "compare": compare, "reproduce": reproduce}
-_MEASURES: dict[str, Callable[..., Any]] = {"evaluate": evaluate, "last_words": last_words}
+_WRITE = {"generate": "inference.generate", "chat": "inference.generate"}
+_MEASURE = {"evaluate": "inference.evaluate", "last_words": "inference.last_words"}
+_OF_RUNS = {"sweep": "sweeps.sweep", "compare": "runs.compare", "reproduce": "runs.reproduce"}
+_MODULES = _WRITE | _MEASURE | _OF_RUNS
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -31,26 +27,25 @@ def main(args: Sequence[str] | None = None) -> int:
     Args:
         args: options; `sys.argv`'s if not given.
     """
-    quiet()
     given = list(sys.argv[1:] if args is None else args)
-    parser = Parser(prog="python -m gpt2_lightning", description="Use what training made.")
-    commands = parser.add_subcommands()
-    for name, command in (("generate", generate), ("chat", chat)):
-        commands.add_subcommand(name, _writing_parser(command), help=_first_line(command))
-    for name, command in _MEASURES.items():
-        commands.add_subcommand(name, _measuring_parser(command), help=_first_line(command))
-    for name, command in _OF_RUNS.items():
-        commands.add_subcommand(name, _parser_of_runs(command), help=_first_line(command))
+    asked = [name for name in given[:1] if name in _MODULES]  # what others import takes seconds
+    if not _OF_RUNS.keys() & asked:
+        quiet()
     try:
-        config = parser.parse_args(_with_corpus(given) if given[:1] == ["evaluate"] else given)
-        if measure := _MEASURES.get(config.subcommand):
-            measure(**vars(parser.instantiate(config)[config.subcommand]))
-        elif command := _OF_RUNS.get(config.subcommand):
-            return int(command(**config[config.subcommand].as_dict()) is False)
+        with quick_imports():
+            known = {name: _command(name) for name in asked or _MODULES}
+        parser = Parser(prog="python -m gpt2_lightning", description="Use what training made.")
+        commands = parser.add_subcommands()
+        for name, command in known.items():
+            commands.add_subcommand(name, _parser_of(name, command), help=_first_line(command))
+        config = parser.parse_args(_with_corpus(given) if asked == ["evaluate"] else given)
+        command, options = known[config.subcommand], config[config.subcommand].as_dict()
+        if config.subcommand in _MEASURE:
+            command(**vars(parser.instantiate(config)[config.subcommand]))
+        elif config.subcommand in _OF_RUNS:
+            return int(command(**options) is False)
         else:
-            options = config[config.subcommand].as_dict()
-            sampling = Sampling(**{name: options.pop(name) for name in Sampling.__dataclass_fields__})
-            {"generate": generate, "chat": chat}[config.subcommand](sampling, **options)
+            command(_sampling(options), **options)
     except InputError as error:
         fail(" ".join(str(error).split()))
     except KeyboardInterrupt:
@@ -68,31 +63,40 @@ def main(args: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _writing_parser(command: Callable[..., None]) -> Parser:
-    parser = Parser(description=_first_line(command))
-    parser.add_function_arguments(command, skip={"sampling"})
-    parser.add_class_arguments(Sampling)
-    return parser
+def _command(name: str) -> Callable[..., Any]:
+    return getattr(import_module(f"gpt2_lightning.{_MODULES[name]}"), name)
 
 
-def _parser_of_runs(command: Callable[..., Any]) -> Parser:
+def _parser_of(name: str, command: Callable[..., Any]) -> Parser:
     """What a command is about, a folder, a file or several, stands without a name."""
     parser = Parser(description=_first_line(command))
-    if command is compare:
-        parser.add_argument("runs", nargs="+", help="Folders of runs, or globs.")
-    parser.add_function_arguments(command, skip={"runs"}, as_positional=True)
+    if name in _MEASURE:
+        several = "Runs, exports, adapters, folders of a GPT-2, or hub ids."
+        parser.add_argument("models", nargs="+", help=several)
+        parser.add_function_arguments(command, skip={"models"})
+    elif name in _WRITE:
+        from gpt2_lightning.model.sampling import Sampling
+
+        parser.add_function_arguments(command, skip={"sampling"})
+        parser.add_class_arguments(Sampling)
+    else:
+        if name == "compare":
+            parser.add_argument("runs", nargs="+", help="Folders of runs, or globs.")
+        parser.add_function_arguments(command, skip={"runs"}, as_positional=True)
     return parser
 
 
-def _measuring_parser(command: Callable[..., Any]) -> Parser:
-    parser = Parser(description=_first_line(command))
-    parser.add_argument("models", nargs="+", help="Runs, exports, adapters, folders of a GPT-2, or hub ids.")
-    parser.add_function_arguments(command, skip={"models"})
-    return parser
+def _sampling(options: dict[str, Any]) -> Any:
+    """The settings of sampling, taken out of the options."""
+    from gpt2_lightning.model.sampling import Sampling
+
+    return Sampling(**{name: options.pop(name) for name in Sampling.__dataclass_fields__})
 
 
 def _with_corpus(given: list[str]) -> list[str]:
     """The options of `evaluate`, with the corpus of the first model's run where none is given."""
+    from gpt2_lightning.inference.trained_on import corpus_options
+
     models = list(takewhile(lambda each: not each.startswith("-"), given[1:]))
     options = given[1 + len(models) :]
     names = {option.split("=")[0] for option in options}

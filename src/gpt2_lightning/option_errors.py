@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-from lightning.pytorch.cli import LightningArgumentParser
+from jsonargparse import ArgumentParser
 
 _WRONG_VALUE = re.compile(r'Parser key "(?P<key>[^"]*)":\s*(?P<reason>.*)', re.DOTALL)
 _UNKNOWN_ARGUMENTS = re.compile(r"unrecognized arguments: (?P<key>\S+)")
@@ -32,8 +32,8 @@ _PLAIN_ERRORS = (  # of one member of a union, and how it is said
 )
 
 
-class Parser(LightningArgumentParser):
-    """LightningCLI's parser with errors of one message instead of the whole usage, and exit code 2."""
+class Parser(ArgumentParser):
+    """A parser with errors of one message instead of the whole usage, and exit code 2."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)  # a mistyped name is a mistake, not a prefix

@@ -15,7 +15,6 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 
 from gpt2_lightning.errors import InputError
@@ -106,16 +105,24 @@ def remove_unused(folder: Path) -> None:
 
 def environment() -> dict[str, Any]:
     """What a run depends on besides its configuration: versions, code, hardware."""
+    import torch
+
     return {
         "python": sys.version,
         "platform": platform.platform(),
-        "packages": dict(sorted((d.name, d.version) for d in distributions() if d.name)),
+        "packages": _packages(),
         "git_commit": git("rev-parse", "HEAD"),
         "git_diff": masked(git("diff", "HEAD") or "") or None,
         "cpu_count": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
+
+
+def _packages() -> dict[str, str]:
+    """Version of each distribution that Python finds; its file of metadata is read once."""
+    found = [distribution.metadata for distribution in distributions()]
+    return dict(sorted((package["Name"], package["Version"]) for package in found if package["Name"]))
 
 
 @cache

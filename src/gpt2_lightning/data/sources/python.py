@@ -1,6 +1,7 @@
 """Text that ships inside the running Python: no network."""
 
 import ast
+import os
 import sysconfig
 import tokenize
 import warnings
@@ -18,11 +19,11 @@ class _StandardLibrary(LocalSource):
         self._library = Path(sysconfig.get_path("stdlib"))
 
     def files(self) -> list[Path]:
-        return [
-            path
-            for path in sorted(self._library.rglob("*.py"))
-            if not _NOT_LIBRARY.intersection(path.relative_to(self._library).parts)
-        ]
+        found: list[Path] = []
+        for folder, below, names in os.walk(self._library):
+            below[:] = set(below) - _NOT_LIBRARY  # what is taken out is not walked
+            found += [Path(folder, name) for name in names if name.endswith(".py")]
+        return sorted(found)
 
 
 class PythonDocs(_StandardLibrary):
