@@ -1,5 +1,7 @@
 """Runs side by side, from real folders."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import torch
 
 from gpt2_lightning.__main__ import main
 from gpt2_lightning.runs.curves import curves, groups_of
+from gpt2_lightning.runs.folder import lock
 from gpt2_lightning.runs.history import differences, matching, read_history
 from tests.conftest import ROOT
 from tests.test_configs import TEXT, TOY, options
@@ -57,6 +60,16 @@ def test_tokens_and_seconds_of_a_step(experiment: Path):
     assert series["tokens"].tolist() == [step * history.summary["tokens"] / 6 for step in range(1, 7)]
     assert (np.diff(series["tokens"]) > 0).all()
     assert (series["seconds"] > 0).all()
+
+
+def test_a_run_whose_process_is_gone_was_killed(experiment: Path, tmp_path: Path):
+    folder = tmp_path / "run"
+    shutil.copytree(experiment / "first", folder)
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps(summary | {"status": "running"}))
+    with lock(folder):
+        assert read_history(folder).summary["status"] == "running"
+    assert read_history(folder).summary["status"] == "killed"
 
 
 def test_the_page_holds_it_all(experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

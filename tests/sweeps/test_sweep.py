@@ -50,6 +50,14 @@ def test_a_grid_with_failures_gives_a_report_and_goes_on(
         assert history.summary["status"] == "finished"
         assert trial.value == min(history.series("val/nll")["value"])
         assert trial.value == pytest.approx(history.summary["val_nll"], rel=1e-6)  # there in float32
+    started = (folder / "output" / "worker-0.txt").stat().st_mtime_ns
+    assert main(["sweep", file, *options]) == 0
+    assert "4 of 4 trials · 2 failed" in capsys.readouterr().out
+    assert (folder / "output" / "worker-0.txt").stat().st_mtime_ns == started, "nothing was left to do"
+    assert main(["sweep", file, *options, "--retry_failed=true"]) == 0
+    assert capsys.readouterr().out.count("error: --model.architecture.n_head 3 does not divide") == 2
+    assert [trial.state.name for trial in trials_of(study_of(folder))] == ["COMPLETE", "FAIL"] * 2
+    assert len(study_of(folder).trials) == 6, "those that have failed were tried once more"
     best = min((trials[0], trials[2]), key=lambda trial: trial.value or 0.0)
     page = (folder / "report.html").read_text()
     assert "<script>" in page

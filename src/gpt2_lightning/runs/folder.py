@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from functools import cache
 from importlib.metadata import distributions
@@ -93,6 +93,18 @@ def lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         held.release()
+
+
+def is_training(folder: Path) -> bool:
+    """Whether a process holds the lock of this run."""
+    path = folder / "run.lock"
+    try:
+        with FileLock(path, timeout=0) if path.exists() else nullcontext():
+            return False
+    except Timeout:
+        return True
+    except OSError:  # of a folder that is another's
+        return False
 
 
 def remove_unused(folder: Path) -> None:

@@ -13,6 +13,7 @@ import yaml
 
 from gpt2_lightning import metrics
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.runs.folder import is_training
 
 AXES = ("step", "tokens", "seconds")
 _OF_THE_RUN_ITSELF = (
@@ -35,7 +36,7 @@ class History:
 
     Attributes:
         folder: of the run.
-        summary: content of `summary.json`.
+        summary: content of `summary.json`; the status is `killed` where a process is gone without a word.
         settings: its options by their names with dots; those that say where it lies are left out.
         rows: of `metrics.csv`, numbers by column.
         samples: lines of `samples.jsonl`.
@@ -97,6 +98,8 @@ def read_history(folder: Path) -> History:
     """
     try:
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        if summary["status"] == "running" and not is_training(folder):
+            summary["status"] = "killed"  # and had no time to say so
         config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
         settings = dict(_flat("", config))
         with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
@@ -107,7 +110,7 @@ def read_history(folder: Path) -> History:
     except FileNotFoundError as error:
         missing = Path(str(error.filename)).name
         raise InputError(f"{folder}: is no run that has begun ({missing} is missing)") from None
-    except (OSError, ValueError, yaml.YAMLError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, yaml.YAMLError, AttributeError) as error:
         raise InputError(f"{folder}: a file of the run cannot be read: {error}") from None
 
 

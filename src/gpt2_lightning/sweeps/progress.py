@@ -109,7 +109,8 @@ class Table:
             each = sum(map(seconds_of, over)) / len(over)
             under_way = sum(min(each, seconds_of(t)) for t in trials if t.state.name == "RUNNING")
             left = max(0.0, (self._slots - len(over)) * each - under_way) / self._workers
-            parts.append(f"about {left / 60:.0f} min left" if left >= 90 else f"about {left:.0f} s left")
+            if left >= 1:
+                parts.append(f"about {left / 60:.0f} min left" if left >= 90 else f"about {left:.0f} s left")
         return " · ".join(parts)
 
 

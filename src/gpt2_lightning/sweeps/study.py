@@ -154,6 +154,13 @@ def enqueue(study: "Study", sweep: Sweep, seed: int, wanted: int | None) -> int:
     return slots
 
 
+def enqueue_failed(study: "Study") -> None:
+    """Give each trial that has failed another try, with its values."""
+    for trial in trials_of(study):
+        if trial.state.name == "FAIL":
+            study.enqueue_trial(trial.params, user_attrs={SLOT: trial.user_attrs[SLOT]})
+
+
 def suggested(trial: "Trial", sweep: Sweep) -> dict[str, Any]:
     """The options' values of a trial, the constants included, by name in the file's order."""
     values = {}

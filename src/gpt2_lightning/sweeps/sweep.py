@@ -40,6 +40,7 @@ def sweep(
     name: str | None = None,
     storage: str | None = None,
     pruner: Literal["file", "median", "none"] = "file",
+    retry_failed: bool = False,
     seed: Seed = 0,
     heartbeat_seconds: PositiveInt = 20,
     logs: str = "logs",
@@ -58,6 +59,7 @@ def sweep(
             PGPASSWORD; SQLite in the sweep's folder if not given.
         pruner: what ends trials early: what `early_terminate` in the file says, the median of the others, or
             nothing.
+        retry_failed: give the trials that have failed so far another try, after what was wrong is mended.
         seed: of what is drawn.
         heartbeat_seconds: between the signs of life of a worker; after three without one, its trial is
             given to another.
@@ -79,18 +81,24 @@ def sweep(
     settings = studies.Settings(
         folder.name, storage or f"sqlite:///{folder / 'study.db'}", seed, pruning, heartbeat_seconds
     )
-    _check_options(definition)
+    if is_new := not folder.exists():  # of options that cannot work, nothing is left behind
+        _check_options(definition)
     (folder / "output").mkdir(parents=True, exist_ok=True)
     study = studies.open_study(definition, settings)
     most = wanted or (_MOST_BY_TIME if hours else None)
     slots = studies.enqueue(study, definition, seed, most)
+    if retry_failed:
+        studies.enqueue_failed(study)
+    is_over = all(trial.state.is_finished() for trial in studies.trials_of(study))
+    if not (is_new or is_over):
+        _check_options(definition)
     until = time.time() + hours * 3600 if hours else float("1e12")
     jobs = [
         Job(file, str(folder), asdict(settings), number, until, _share(number, workers))
         for number in range(workers)
     ]
     table = Table(definition, None if hours and not wanted else slots, workers)
-    stopped = _supervise(study, jobs, table)
+    stopped = not is_over and _supervise(study, jobs, table)
     write_report(study, definition, folder)
     print(f"\n{table.summary(studies.trials_of(study))}\n{folder / REPORT}")
     if (folder / BEST).is_file():
