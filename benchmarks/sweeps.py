@@ -1,9 +1,10 @@
 """What a sweep costs: two workers against one, the engine's own seconds, and the start of a run.
 
-`python benchmarks/sweeps.py [--trials 8] [--rounds 5]` trains short trials of a small GPT-2 on the
-documentation inside Python, and prints seconds. The start is measured from the start of the process to the
-end of the first optimizer step, on a token store that is there, against Hugging Face's Trainer with the same
-model and rows.
+`python benchmarks/sweeps.py [--trials 8] [--rounds 5]` trains short trials of `pretrain_tiny`, and prints
+seconds. Two workers can save only what one run leaves idle of the cores: beside their times stand those of
+one run on all cores and on half of them. The start is measured from the start of the process to the end of
+the first optimizer step, on a token store that is there, against Hugging Face's Trainer with the same model
+and rows.
 """
 
 import argparse
@@ -13,18 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import yaml
 
 ROOT = Path(__file__).parent.parent
-RUN = [
-    "--config=configs/experiment/pretrain_tiny.yaml",
-    "--model.optimizer=AdamW",
-    "--trainer.precision=32-true",
-]
-SHORT = ["--trainer.max_steps=20", "--trainer.val_check_interval=20", "--trainer.limit_val_batches=8"]
+EXPERIMENT = "--config=configs/experiment/pretrain_tiny.yaml"
+RUN = [EXPERIMENT, "--model.optimizer=AdamW", "--trainer.precision=32-true"]  # as the Trainer does
+LENGTHS = (5, 20, 60)  # optimizer steps of a trial
 OFF = ["--samples.every_n_steps=0", "--histograms.every_n_steps=0"]
 
 FIRST_STEP = """
@@ -85,41 +82,45 @@ def starts(folder: Path, rounds: int) -> None:
         print(f"| {name} | {statistics.median(seconds):.2f} | {min(seconds):.2f} | {max(seconds):.2f} |")
 
 
-def timed(work: Callable[[], object]) -> float:
+def seconds_of(command: list[str], threads: int) -> float:
     began = time.perf_counter()
-    work()
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, env=environment)
     return time.perf_counter() - began
 
 
 def sweeps(folder: Path, trials: int) -> None:
-    rates = [round(0.001 * 1.1**number, 6) for number in range(trials)]
+    """One worker on all cores against two on half of them each, at trials of several lengths."""
+    cores = len(os.sched_getaffinity(0))
+    print("| Steps of a trial | run, all cores | run, half | one worker | two | two / one | own part |")
+    print("|---:|---:|---:|---:|---:|---:|---:|")
+    for steps in LENGTHS:
+        options = [EXPERIMENT, f"--trainer.max_steps={steps}", f"--trainer.val_check_interval={steps}", *OFF]
+        file = sweep_file(folder / f"steps_{steps}.yaml", options, trials)
+        run = [sys.executable, "train.py", "fit", *options, f"--logs={folder / 'logs'}"]
+        whole = statistics.median(seconds_of(run, cores) for _ in range(3))
+        half = statistics.median(seconds_of(run, cores // 2) for _ in range(3))
+        sweep = [sys.executable, "-m", "gpt2_lightning", "sweep", str(file), "--logs", str(folder / "logs")]
+        empty = seconds_of([*sweep, "--name", f"empty_{steps}", "--trials", "1"], cores) - whole
+        one = seconds_of([*sweep, "--name", f"one_{steps}"], cores)
+        two = seconds_of([*sweep, "--name", f"two_{steps}", "--workers", "2"], cores)
+        own = (one - empty) / trials - whole
+        print(f"| {steps} | {whole:.2f} | {half:.2f} | {one:.1f} | {two:.1f} | {two / one:.2f} | {own:.2f} |")
+    print(f"\nA sweep starts and reports in {empty:.1f} seconds, which stand in its times above.")
+
+
+def sweep_file(path: Path, options: list[str], trials: int) -> Path:
+    """A grid of learning rates that are close together."""
+    rates = [round(0.01 * 1.01**number, 6) for number in range(trials)]
     content = {
         "program": "train.py",
         "method": "grid",
         "metric": {"name": "val/nll", "goal": "minimize"},
         "parameters": {"model.optimizer.init_args.lr": {"values": rates}},
-        "command": ["${env}", "${interpreter}", "${program}", "fit", *RUN, *SHORT, *OFF, "${args}"],
+        "command": ["${env}", "${interpreter}", "${program}", "fit", *options, "${args}"],
     }
-    (folder / "short.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-
-    def sweep(workers: int, name: str) -> None:
-        options = ["--workers", str(workers), "--name", name, "--logs", str(folder / "logs")]
-        command = [sys.executable, "-m", "gpt2_lightning", "sweep", str(folder / "short.yaml"), *options]
-        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-
-    def alone() -> None:
-        command = [sys.executable, "train.py", "fit", *RUN, *SHORT, *OFF, f"--logs={folder / 'logs'}"]
-        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-
-    by_itself = statistics.median(timed(alone) for _ in range(3))
-    one = timed(lambda: sweep(1, "one"))
-    again = timed(lambda: sweep(1, "one"))  # nothing is left to do: what start and report take
-    two = timed(lambda: sweep(2, "two"))
-    print(f"| {trials} trials of 20 steps | seconds |\n|---|---:|")
-    print(f"| one worker, all cores | {one:.1f} |\n| two workers, half of them each | {two:.1f} |")
-    print(f"| two against one | {two / one:.2f} |\n| start and report of a sweep | {again:.1f} |")
-    print(f"| such a run by itself | {by_itself:.2f} |")
-    print(f"| the sweep's own part of a trial | {(one - again) / trials - by_itself:.2f} |")
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
 
 
 def main() -> None:
