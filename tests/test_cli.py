@@ -289,6 +289,27 @@ def test_a_typo_in_the_default_configuration_is_one_message(
     assert "max_step" in line
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"trainer:\n  max_steps: 3\n bad: [1\n", ":3: is no YAML"),
+        (b"- 1\n", ": is no configuration"),
+        (b"\xff\xfe", ": cannot be read: is not UTF-8"),
+    ],
+)
+def test_a_configuration_that_is_none_is_named(
+    content: bytes, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    file = tmp_path / "own.yaml"
+    file.write_bytes(content)
+    with mock.patch.object(sys, "argv", ["train.py", "fit", f"--config={file}"]):
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {file}{said}")
+
+
 def test_a_resumed_runs_config_says_how_it_was_continued(tmp_path: Path):
     assert (
         fit(tmp_path, "--trainer.max_steps=2", "--trainer.logger=false", "--histograms.every_n_steps=0") == 0

@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 SOURCE = ROOT / "src" / "gpt2_lightning"
 LAYERS = [
     {"errors", "ranges", "metrics", "precision", "locations", "run_length"}
-    | {"secret_options", "step_lines", "checksums", "assignment"},
+    | {"secret_options", "step_lines", "checksums", "assignment", "yaml_file"},
     {"data", "model"},
     {"callbacks"},
     {"inference", "runs"},

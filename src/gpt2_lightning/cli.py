@@ -36,7 +36,7 @@ from gpt2_lightning.inference.card import model_card
 from gpt2_lightning.inference.export import export, load_weights
 from gpt2_lightning.locations import LATEST, locate
 from gpt2_lightning.model.module import GPT2Module
-from gpt2_lightning.option_errors import Parser, fail
+from gpt2_lightning.option_errors import Parser, check_configs, fail
 from gpt2_lightning.out_of_memory import is_out_of_memory, remedy
 from gpt2_lightning.precision import best_precision
 from gpt2_lightning.quiet import quiet
@@ -263,6 +263,7 @@ def main(defaults: Path | None = None) -> int:
     verb_defaults = {"default_config_files": [str(defaults)] if defaults else []}
     try:
         check_arguments(sys.argv[1:])
+        check_configs(sys.argv[1:])
         GPT2CLI(
             GPT2Module,
             TextDataModule,

@@ -4,9 +4,12 @@ import difflib
 import re
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
+
+from gpt2_lightning.yaml_file import read_mapping
 
 _WRONG_VALUE = re.compile(r'Parser key "(?P<key>[^"]*)":\s*(?P<reason>.*)', re.DOTALL)
 _UNKNOWN_ARGUMENTS = re.compile(r"unrecognized arguments: (?P<key>\S+)")
@@ -46,6 +49,18 @@ def fail(message: str) -> NoReturn:
     """Print one message for the user and exit with code 2."""
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
+
+
+def check_configs(arguments: list[str]) -> None:
+    """Look at the files that `--config` names: a parser does not say which of them it could not read.
+
+    Raises:
+        InputError: naming the file, and the line.
+    """
+    for option, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, _, value = option.partition("=")
+        if name in ("--config", "-c") and "\n" not in (path := value or following) and Path(path).is_file():
+            read_mapping(Path(path), "configuration: options and their values are needed")
 
 
 def explain(message: str, known: Iterable[str], arguments: list[str]) -> str:

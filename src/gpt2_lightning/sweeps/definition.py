@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import yaml
-
 from gpt2_lightning import metrics
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.sweeps.space import Parameter, parameters_of
+from gpt2_lightning.yaml_file import read_mapping
 
 Method = Literal["grid", "random", "bayes"]
 
@@ -86,7 +85,7 @@ def read(path: Path) -> Sweep:
     Raises:
         InputError: naming the file, the field, and what it should be.
     """
-    content = _content(path)
+    content = read_mapping(path, "sweep: the fields method, metric and parameters are needed")
     if unknown := sorted(content.keys() - _FIELDS):
         raise InputError(f"{path}: {unknown[0]}: no such field; there are: {', '.join(sorted(_FIELDS))}")
     method = content.get("method")
@@ -113,21 +112,6 @@ def read(path: Path) -> Sweep:
         run_cap=_whole(path, "run_cap", content["run_cap"]) if "run_cap" in content else None,
         text=json.dumps({name: content.get(name) for name in _DECISIVE}, sort_keys=True),
     )
-
-
-def _content(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
-        raise InputError(f"{path}: cannot be read: {reason}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise InputError(f"{path}{line}: is no YAML: {getattr(error, 'problem', error)}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: is no sweep: the fields method, metric and parameters are needed")
-    return content
 
 
 def _metric(path: Path, metric: Any) -> tuple[str, bool]:
