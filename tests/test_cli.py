@@ -302,9 +302,9 @@ def test_a_configuration_that_is_none_is_named(
 ):
     file = tmp_path / "own.yaml"
     file.write_bytes(content)
-    with mock.patch.object(sys, "argv", ["train.py", "fit", f"--config={file}"]):
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
+    argv = mock.patch.object(sys, "argv", ["train.py", "fit", f"--config={file}"])
+    with argv, pytest.raises(SystemExit) as stop:
+        cli.main()
     assert stop.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {file}{said}")
