@@ -1,4 +1,5 @@
 import copy
+from typing import Literal
 
 import pytest
 import torch
@@ -46,11 +47,13 @@ def test_empty_groups_are_left_out():
     assert [group["name"] for group in parameter_groups(layer)] == ["vectors"]
 
 
-def test_one_step_is_muons_and_adamws_own(model):
+@pytest.mark.parametrize("rule", ["match_rms_adamw", "original"])
+def test_one_step_is_muons_and_adamws_own(model, rule: Literal["match_rms_adamw", "original"]):
     twin = copy.deepcopy(model)
-    train(model, MuonAdamW(parameter_groups(model), lr=1e-2, muon_lr=2e-2), steps=3)
+    optimizer = MuonAdamW(parameter_groups(model), lr=1e-2, muon_lr=2e-2, adjust_lr_fn=rule)
+    train(model, optimizer, steps=3)
     hidden, embeddings, vectors = parameter_groups(twin)
-    muon = torch.optim.Muon(hidden["params"], lr=2e-2, adjust_lr_fn="match_rms_adamw")
+    muon = torch.optim.Muon(hidden["params"], lr=2e-2, adjust_lr_fn=rule)
     adamw = torch.optim.AdamW([embeddings, vectors], lr=1e-2, betas=(0.9, 0.95), weight_decay=0.1)
     ids = torch.arange(16).reshape(2, 8)
     for _ in range(3):

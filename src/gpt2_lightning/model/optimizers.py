@@ -1,7 +1,7 @@
 """Parameter groups, and an optimizer that is good at small budgets."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -40,9 +40,7 @@ class MuonAdamW(torch.optim.Optimizer):
 
     `torch.optim.Muon` and `torch.optim.AdamW` do the work, each on its groups; groups and state are
     shared with them, so that schedules, checkpoints and gradient scaling see one optimizer.
-    Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/; the update's size
-    follows Liu et al. 2025 (Moonlight): times 0.2 · √max(rows, columns), so that one learning rate
-    means the same as AdamW's for matrices of every shape.
+    Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/.
 
     Args:
         params: groups as `parameter_groups` makes them.
@@ -52,6 +50,11 @@ class MuonAdamW(torch.optim.Optimizer):
         eps: added to AdamW's denominator.
         momentum: of Muon.
         weight_decay: decoupled, for matrices and embeddings, in units of the group's learning rate.
+        adjust_lr_fn: what the size of Muon's updates follows. `match_rms_adamw`: times
+            0.2 · √max(rows, columns), so that one learning rate means the same as AdamW's (Liu et al. 2025,
+            Moonlight), and suits one width. `original`: updates of the spectral norm √max(1, rows/columns)
+            at every width, so that one learning rate suits many (Yang et al. 2023, A Spectral Condition for
+            Feature Learning).
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class MuonAdamW(torch.optim.Optimizer):
         eps: float = 1e-8,
         momentum: float = 0.95,
         weight_decay: float = 0.1,
+        adjust_lr_fn: Literal["match_rms_adamw", "original"] = "match_rms_adamw",
     ) -> None:
         groups = list(params)
         matrices = [group for group in groups if group.get("name") == HIDDEN_MATRICES]
@@ -75,7 +79,7 @@ class MuonAdamW(torch.optim.Optimizer):
                     lr=muon_lr,
                     momentum=momentum,
                     weight_decay=weight_decay,
-                    adjust_lr_fn="match_rms_adamw",
+                    adjust_lr_fn=adjust_lr_fn,
                 )
             )
         if others:

@@ -1,6 +1,7 @@
 """Curves of several runs in one figure, over steps, tokens or seconds; seeds as mean and band."""
 
 from dataclasses import dataclass
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure, Scatter
 
 _COLORS = ("#1f77b4", "#d95f02", "#2ca02c", "#9467bd", "#8c564b", "#e377c2", "#17becf", "#7f7f7f", "#bcbd22")
+_FAINT = "#9aa5b1"
 _TITLES = {"step": "optimizer step", "tokens": "tokens of training text", "seconds": "seconds of training"}
 
 
@@ -21,7 +23,7 @@ class Group:
     Attributes:
         label: for the legend.
         runs: one or more.
-        is_faint: whether it stands in the background.
+        is_faint: whether it is one of many in the background, which are told apart by pointing at them.
     """
 
     label: str
@@ -56,9 +58,9 @@ def curves(groups: list[Group], metric: str) -> "Figure | None":
     """
     from plotly.graph_objects import Figure
 
-    figure, axes = Figure(), []
-    for number, group in enumerate(groups):
-        traces = _traces(group, metric, _COLORS[number % len(_COLORS)])
+    figure, axes, colors = Figure(), [], cycle(_COLORS)
+    for group in groups:
+        traces = _traces(group, metric, _FAINT if group.is_faint else next(colors))
         figure.add_traces([trace for trace, _ in traces])
         axes += [axis for _, axis in traces]
     if not axes:
@@ -90,10 +92,10 @@ def _traces(group: Group, metric: str, color: str) -> "list[tuple[Scatter, dict[
     values = np.stack([each["value"] for each in picked])
     axis = {name: np.mean([each[name] for each in picked], axis=0).tolist() for name in AXES}
     line = {"color": color, "width": 1 if group.is_faint else 2}
-    opacity = 0.5 if group.is_faint else 1.0
     mean = Scatter(
-        x=axis["step"], y=values.mean(axis=0).tolist(), name=group.label, line=line, opacity=opacity,
+        x=axis["step"], y=values.mean(axis=0).tolist(), name=group.label, line=line,
         mode="lines+markers" if len(common) < 30 else "lines", legendgroup=group.label,
+        showlegend=not group.is_faint, opacity=0.5 if group.is_faint else 1.0,
     )  # fmt: skip
     if len(series) == 1:
         return [(mean, axis)]

@@ -141,4 +141,4 @@ def shown(value: Any) -> str:
     """A value of an option, short."""
     if isinstance(value, float):
         return f"{value:.4g}"
-    return str(value).rpartition("/")[2] if isinstance(value, str) else str(value)
+    return value.rpartition("/")[2].removesuffix(".yaml") if isinstance(value, str) else str(value)

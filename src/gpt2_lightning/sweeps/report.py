@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 REPORT, BEST = "report.html", "best.yaml"
-_LABELLED = 12  # curves with values in the legend; of more, the best
+_LABELLED = 12  # curves in the legend; of more, the best
 
 
 def write_report(study: "Study", sweep: Sweep, folder: Path) -> None:
@@ -167,9 +167,9 @@ def _groups(
         values = " ".join(
             f"{name.rpartition('.')[2]}={shown(trial.user_attrs[VALUES][name])}" for name in names
         )
-        label = f"{trial.user_attrs[SLOT]}: {values}" if len(trials) <= _LABELLED or trial is best else ""
-        found.append(Group(label or f"trial {trial.user_attrs[SLOT]}", (history,), trial is not best))
-    return found
+        label = f"{'best, ' if trial is best else ''}{trial.user_attrs[SLOT]}: {values}"
+        found.append(Group(label, (history,), len(trials) > _LABELLED and trial is not best))
+    return sorted(found, key=lambda group: not group.is_faint)  # the best is drawn over the others
 
 
 def _table(trials: list["FrozenTrial"], sweep: Sweep, folder: Path, best: "FrozenTrial | None") -> str:
