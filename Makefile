@@ -77,7 +77,7 @@ compare: $(ENVIRONMENT) ## runs side by side, as a page and a table: RUNS="logs/
 	@$(PY) -m gpt2_lightning compare $(or $(foreach run,$(RUNS),"$(run)"),$(error give the runs: make $@ RUNS="logs/<experiment>/*")) $(ARGS)
 
 reproduce: $(ENVIRONMENT) ## run it once more from its folder, and say whether the numbers match: RUN=
-	@$(PY) -m gpt2_lightning reproduce $(or $(RUN),$(error give the run to repeat: make $@ RUN=logs/<experiment>/<run>)) $(ARGS)
+	@$(PY) -m gpt2_lightning reproduce $(or $(if $(RUN),"$(RUN)"),$(error give the run to repeat: make $@ RUN=logs/<experiment>/<run>)) $(ARGS)
 
 override PROMPT := $(value PROMPT)
 export PROMPT  # as it is, dollar signs included

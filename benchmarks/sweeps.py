@@ -65,13 +65,14 @@ def seconds_to_first_step(script: str) -> float:
 
 
 def starts(folder: Path, rounds: int) -> None:
-    options = ["fit", *RUN, *OFF, f"--logs={folder / 'logs'}"]
-    command = [sys.executable, "train.py", "preflight", *RUN]
+    data = f"--data.folder={folder / 'data'}"
+    options = ["fit", *RUN, *OFF, data, f"--logs={folder / 'logs'}"]
+    command = [sys.executable, "train.py", "preflight", *RUN, data]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)  # the token store is there
-    stores = sorted(ROOT.glob("data/*/train.bin"), key=lambda path: path.stat().st_mtime)
+    (store,) = (folder / "data").glob("*/train.bin")
     sides = {
         "train.py": OURS.format(options=options),
-        "Hugging Face Trainer": THEIRS.format(store=str(stores[-1]), folder=str(folder / "hf")),
+        "Hugging Face Trainer": THEIRS.format(store=str(store), folder=str(folder / "hf")),
     }
     found: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds + 1):

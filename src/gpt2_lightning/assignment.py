@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.pruners import BasePruner
+    from optuna.storages import RDBStorage
 
 _VARIABLE = "GPT2_LIGHTNING_TRIAL"
 
@@ -23,7 +24,7 @@ class Assignment:
         trial_id: in the storage.
         metric: that the sweep looks at.
         pruning: how trials are ended early, see `pruner_of`.
-        worker: the process that waits for this one.
+        worker: the process that waits for this one's end.
     """
 
     storage: str
@@ -62,18 +63,25 @@ def pruner_of(pruning: dict[str, int] | str | None) -> "BasePruner":
     return HyperbandPruner(least, most or "auto", eta)
 
 
-def load_study(storage: Any, name: str, **options: Any) -> "Study":
+def load_study(storage: "RDBStorage", name: str) -> "Study":
     """A study that is there.
 
     Args:
-        storage: Optuna's, or the address of one.
+        storage: that holds it.
         name: of the study.
-        options: see `optuna.load_study`.
     """
     import optuna
 
     quiet_optuna()
-    return optuna.load_study(study_name=name, storage=storage, **options)
+    return optuna.load_study(study_name=name, storage=storage, sampler=optuna.samplers.RandomSampler())
+
+
+def engine_options(storage: str) -> dict[str, Any]:
+    """How SQLAlchemy waits for a storage: long for a file in use, not for a server that does not answer."""
+    if storage.startswith("sqlite:"):
+        return {"connect_args": {"timeout": 60}}
+    is_postgres = storage.startswith("postgresql")
+    return {"pool_pre_ping": True} | ({"connect_args": {"connect_timeout": 10}} if is_postgres else {})
 
 
 def quiet_optuna() -> None:

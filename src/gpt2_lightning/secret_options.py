@@ -19,6 +19,11 @@ _VALUE = re.compile(
 )
 
 
+def is_secret_name(name: str) -> bool:
+    """Whether an option of that name would hold a secret."""
+    return bool(_NAME.fullmatch(name))
+
+
 def masked(text: str) -> str:
     """A text with stars in the place of what looks like a secret."""
     return _VALUE.sub("***", text)

@@ -26,10 +26,16 @@ def study(tmp_path: Path) -> optuna.Study:
     return study
 
 
-def assign(study: optuna.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pruning: str | None) -> int:
+def assign(
+    study: optuna.Study,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pruning: str | None,
+    metric: str = "val/bits_per_byte",
+) -> int:
     trial = study.ask()
     storage = f"sqlite:///{tmp_path / 'study.db'}"
-    given = Assignment(storage, "toy", trial._trial_id, "val/bits_per_byte", pruning, os.getppid())
+    given = Assignment(storage, "toy", trial._trial_id, metric, pruning, os.getppid())
     for name, value in given.environment().items():
         monkeypatch.setenv(name, value)
     return trial.number
@@ -47,6 +53,31 @@ def test_every_validation_is_reported(study: optuna.Study, tmp_path: Path, monke
     assert (folder / "export").is_dir()
 
 
+def test_a_metric_that_validations_do_not_give_is_not_reported(
+    study: optuna.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    number = assign(study, tmp_path, monkeypatch, None, "train/nll")
+    assert main(*options(tmp_path), *TEXT, *TOY, *TRIAL) == 0
+    assert study.trials[number].intermediate_values == {}
+
+
+def test_a_run_that_goes_on_counts_its_validations_on(
+    study: optuna.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Also those of a run that goes on from before its last validation, whose report stands."""
+    number = assign(study, tmp_path, monkeypatch, None)
+    assert main(*options(tmp_path), *TEXT, *TOY, *TRIAL, "--trainer.max_steps=4") == 0
+    folder = run_folder(tmp_path)
+    first = study.trials[number].intermediate_values
+    assert list(first) == [1, 2]
+    resume = [f"--config={folder}/config.yaml", f"--ckpt_path={folder}/checkpoints/last.ckpt"]
+    assert main("fit", *resume, "--trainer.max_steps=8") == 0
+    assert list(study.trials[number].intermediate_values) == [1, 2, 3, 4]
+    study._storage.set_trial_user_attr(study.trials[number]._trial_id, "validated_at", [2, 4, 6, 8, 10])
+    assert main("fit", *resume, "--trainer.max_steps=10") == 0
+    assert list(study.trials[number].intermediate_values) == [1, 2, 3, 4, 5]
+
+
 def test_a_run_that_is_given_up_says_so_and_exports_nothing(
     study: optuna.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -61,7 +92,10 @@ def test_a_run_that_is_given_up_says_so_and_exports_nothing(
 
 def test_a_run_whose_worker_is_gone_saves_and_stops(study: optuna.Study, tmp_path: Path):
     trial = study.ask()
-    given = Assignment(f"sqlite:///{tmp_path / 'study.db'}", "toy", trial._trial_id, "val/nll", None, 1)
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    given = Assignment(storage, "toy", trial._trial_id, "val/nll", None, gone.pid)
     command = [sys.executable, "train.py", *options(tmp_path), *TEXT, *TOY, *TRIAL]
     ended = subprocess.run(command, env=os.environ | given.environment(), capture_output=True, text=True)
     assert ended.returncode == 128 + signal.SIGTERM, ended.stderr

@@ -1,7 +1,9 @@
 """Runs side by side, from real folders."""
 
 import json
+import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,8 @@ import torch
 from gpt2_lightning.__main__ import main
 from gpt2_lightning.runs.curves import curves, groups_of
 from gpt2_lightning.runs.folder import lock
-from gpt2_lightning.runs.history import differences, matching, read_history
+from gpt2_lightning.runs.history import differences, matching, read_history, short_names
+from gpt2_lightning.runs.reproduce import _apart, _compared
 from tests.conftest import ROOT
 from tests.test_configs import TEXT, TOY, options
 from tests.test_configs import main as train
@@ -97,6 +100,7 @@ def test_what_cannot_be_compared_is_said(
         ([str(experiment / "first")], "is one run"),
         ([str(experiment / "first"), str(damaged)], "summary.json is missing"),
         ([str(experiment / "*"), "--output", "page.txt"], "must end in .html"),
+        ([str(experiment / "*"), "--output", str(ROOT / "README.html")], "README.md, which is another text"),
     ):
         with pytest.raises(SystemExit) as stop:
             main(["compare", *given])
@@ -116,3 +120,49 @@ def test_a_run_is_reproduced(
         main(["reproduce", str(experiment / "second"), "--name", "again"])
     assert stop.value.code == 2
     assert "again exists" in capsys.readouterr().err
+    for given, said in (
+        ([str(experiment / "*")], "runs; give the folder of one"),
+        ([str(experiment / "first"), "--name", "a/b"], "--name 'a/b': use letters"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(["reproduce", *given])
+        assert stop.value.code == 2
+        assert said in capsys.readouterr().err
+    twice = groups_of([read_history(experiment / name) for name in ("second", "again")], ["a", "b"])
+    assert [group.label for group in twice] == ["a (2 runs)"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "apart"),
+    [
+        (2.0, 2.0, 0.0),
+        (math.nan, math.nan, 0.0),
+        (math.inf, math.inf, 0.0),
+        (2.0, 2.002, 0.001),
+        (math.nan, 2.0, math.inf),
+        (2.0, math.inf, math.inf),
+    ],
+)
+def test_how_far_apart_two_records_are(one: float, other: float, apart: float):
+    assert _apart(one, other) == pytest.approx(apart)
+
+
+def test_a_metric_that_one_run_alone_has_recorded_is_no_match(experiment: Path):
+    first = read_history(experiment / "first")
+    kept = [{name: value for name, value in row.items() if name != "val/nll"} for row in first.rows]
+    lines, is_close = _compared(first, replace(first, rows=kept))
+    assert not is_close
+    assert "3 are of one run alone" in lines[-1]
+
+
+def test_short_names_tell_options_apart():
+    names = ["model.optimizer.init_args.lr", "samples.every_n_steps", "histograms.every_n_steps", "lr"]
+    assert list(short_names(names).values()) == [
+        "init_args.lr", "samples.every_n_steps", "histograms.every_n_steps", "lr",
+    ]  # fmt: skip
+
+
+def test_a_folder_is_taken_as_it_is_named(experiment: Path, tmp_path: Path):
+    folder = tmp_path / "run [1]"
+    shutil.copytree(experiment / "first", folder)
+    assert matching([str(folder)]) == [folder]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,9 @@ import yaml
 
 from gpt2_lightning.__main__ import main
 from gpt2_lightning.runs.history import read_history
-from gpt2_lightning.sweeps.study import REASON, SLOT, trials_of
+from gpt2_lightning.sweeps import sweep as sweep_module
+from gpt2_lightning.sweeps.study import REASON, RUN, SLOT, trials_of
+from gpt2_lightning.sweeps.sweep import _share
 from tests.test_configs import main as train
 
 TOY = {
@@ -72,7 +75,7 @@ def test_a_grid_with_failures_gives_a_report_and_goes_on(
 
 
 def test_a_stopped_sweep_goes_on_with_the_same_runs(sweep_file: Callable[..., Path], tmp_path: Path):
-    """Ctrl-C: the run saves; the second start continues it from there, and loses nothing."""
+    """Ctrl-C: the run saves, and its trial waits for the same command, which continues it."""
     file = str(sweep_file({"seed_everything": {"values": [0, 1]}}, ("--trainer.max_steps=3000",)))
     command = [sys.executable, "-m", "gpt2_lightning", "sweep", file, "--logs", str(tmp_path / "logs")]
     folder = tmp_path / "logs" / "sweeps" / "toy"
@@ -98,8 +101,67 @@ def test_a_stopped_sweep_goes_on_with_the_same_runs(sweep_file: Callable[..., Pa
     before = json.loads((folder / "trial-0000" / "summary.json").read_text())
     assert before["status"] == "interrupted"
     assert 0 < before["steps"] < 3000
-    waiting = [trial for trial in study_of(folder).trials if trial.state.name == "WAITING"]
-    assert sorted(trial.user_attrs[SLOT] for trial in waiting) == [0, 1]
+    (waiting,) = [trial for trial in study_of(folder).trials if trial.state.name == "WAITING"]
+    assert waiting.user_attrs[SLOT] == 0
+    assert waiting.params == trial.params
+
+
+def test_the_most_of_a_metric_that_no_validation_gives(
+    sweep_file: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    file = sweep_file(
+        {"model.optimizer.lr": {"values": [0.0001, 0.01]}},
+        ("--trainer.log_every_n_steps=1",),
+        metric={"name": "train/learning_rate", "goal": "maximize"},
+    )
+    assert main(["sweep", str(file), "--logs", str(tmp_path / "logs")]) == 0
+    assert "2 of 2 trials · best train/learning_rate 0.0100, trial 1" in capsys.readouterr().out
+
+
+def test_trials_that_are_given_up_are_over(
+    sweep_file: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Hyperband that looks at the first validation keeps some of nine learning rates, and prunes others."""
+    rates = {"model.optimizer.lr": {"values": [0.01, *(10.0**-power for power in range(3, 11))]}}
+    halving = {"type": "hyperband", "min_iter": 1, "max_iter": 2, "eta": 2}
+    file = sweep_file(rates, ("--trainer.max_steps=8",), early_terminate=halving)
+    assert main(["sweep", str(file), "--logs", str(tmp_path / "logs"), "--workers=2"]) == 0
+    folder = tmp_path / "logs" / "sweeps" / "toy"
+    trials = trials_of(study_of(folder))
+    states = [trial.state.name for trial in trials]
+    assert set(states) == {"COMPLETE", "PRUNED"}
+    assert f"9 of 9 trials · {states.count('PRUNED')} pruned" in capsys.readouterr().out
+    for trial in trials:
+        status = read_history(folder / trial.user_attrs[RUN]).summary["status"]
+        assert status == {"COMPLETE": "finished", "PRUNED": "pruned"}[trial.state.name]
+
+
+def test_options_of_one_last_word_have_a_report(
+    sweep_file: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """And one whose best run was removed since has no `best.yaml`."""
+    every = {"values": [0, 2]}
+    file = sweep_file({"samples.every_n_steps": every, "histograms.every_n_steps": every})
+    options = ["--logs", str(tmp_path / "logs"), "--workers=2"]
+    assert main(["sweep", str(file), *options]) == 0
+    page = (tmp_path / "logs" / "sweeps" / "toy" / "report.html").read_text()
+    assert "samples.every_n_steps=2 histograms.every_n_steps=0" in page
+    for folder in (tmp_path / "logs" / "sweeps" / "toy").glob("trial-*"):
+        shutil.rmtree(folder)
+    capsys.readouterr()
+    assert main(["sweep", str(file), *options]) == 0
+    assert "there is no" in capsys.readouterr().out
+    assert not (tmp_path / "logs" / "sweeps" / "toy" / "best.yaml").exists()
+
+
+def test_workers_share_the_cores_below_what_the_user_has_set(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sweep_module.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    shares = [_share(number, 2) for number in range(3)]
+    assert [share["CUDA_VISIBLE_DEVICES"] for share in shares] == ["2", "5", "2"]
+    assert (shares[0]["OMP_NUM_THREADS"], shares[0]["MKL_NUM_THREADS"]) == ("3", "4")
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -129,5 +191,21 @@ def test_what_is_refused(sweep_file: Callable[..., Path], tmp_path: Path, capsys
     )
     assert "--name 'a/b': use letters" in refusal(capsys, file, "--name", "a/b")
     assert "nowhere.yaml: cannot be read" in refusal(capsys, "nowhere.yaml")
+    for address in (
+        "postgresql+psycopg://u@host/db?user=me&password=secret",
+        "postgresql+psycopg://u:pa/ss@host/db",
+        "postgresql+psycopg://u@host/db?passwd=secret",
+    ):
+        line = refusal(capsys, file, "--storage", address)
+        assert "--storage: " in line
+        assert "secret" not in line
+        assert "pa/ss" not in line
+    assert "--storage: is no address" in refusal(
+        capsys, file, "--storage", "postgresql+psycopg://u@host:abc/db"
+    )
+    unreachable = "postgresql+psycopg://u@127.0.0.1:1/db"
+    line = refusal(capsys, file, "--storage", unreachable, "--logs", str(tmp_path / "logs"))
+    assert f"--storage {unreachable}: cannot be used" in line
+    assert not (tmp_path / "logs" / "sweeps" / "toy").exists(), "nothing is left behind"
     endless = str(sweep_file({"data.seed": {"min": 0.0, "max": 1.0}}, method="bayes"))
     assert "--trials: give how many" in refusal(capsys, endless)

@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
-from gpt2_lightning.assignment import Assignment, load_study, pruner_of
+from gpt2_lightning.assignment import Assignment, engine_options, load_study, pruner_of
+from gpt2_lightning.run_length import total_steps
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
+
+_STEPS = "validated_at"  # optimizer steps of the validations that were reported
 
 
 class Pruning(Callback):
     """Reports the sweep's metric at `on_validation_end`, and ends a run that its pruner gives up.
 
     Records no metrics. A run whose worker is gone stops as by SIGTERM: another worker goes on with it.
+    A metric that validations do not give is not reported.
 
     Args:
         assignment: the trial.
@@ -27,6 +31,7 @@ class Pruning(Callback):
 
     def __init__(self, assignment: Assignment) -> None:
         self._assignment = assignment
+        self._parent = os.getppid()  # the worker, or a launcher between
         self.is_over = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -35,7 +40,8 @@ class Pruning(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.is_global_zero and os.getppid() != self._assignment.worker:
+        is_alone = os.getppid() != self._parent or not _is_alive(self._assignment.worker)
+        if trainer.is_global_zero and is_alone:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -50,27 +56,36 @@ class Pruning(Callback):
         from optuna.exceptions import UpdateFinishedTrialError
 
         assert self._trial is not None
-        value = trainer.callback_metrics[self._assignment.metric].item()
+        value = trainer.callback_metrics.get(self._assignment.metric)
+        if value is None:
+            return False
+        frozen = self._trial.study.get_trials(deepcopy=False)[self._trial.number]
+        earlier = [step for step in frozen.user_attrs.get(_STEPS, []) if step < trainer.global_step]
+        number = len(earlier) + 1  # of the validation, the same where an earlier try was at this step
         try:
-            self._trial.report(value, 1 + max(self._reports(), default=0))
+            if number not in frozen.intermediate_values:
+                self._trial.report(value.item(), number)
+            self._trial.set_user_attr(_STEPS, [*earlier, trainer.global_step])
         except UpdateFinishedTrialError:
             return False
-        return self._trial.should_prune() and trainer.global_step < _last_step(trainer)
-
-    def _reports(self) -> dict[int, float]:
-        """What was reported so far, by the number of the validation; of an earlier try too."""
-        assert self._trial is not None
-        return self._trial.study.trials[self._trial.number].intermediate_values
+        return self._trial.should_prune() and trainer.global_step < total_steps(trainer)
 
 
-def _last_step(trainer: Trainer) -> float:
-    return trainer.max_steps if trainer.max_steps > 0 else float("inf")
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _trial(assignment: Assignment) -> "Trial":
-    from optuna.samplers import RandomSampler
+    from optuna.storages import RDBStorage
     from optuna.trial import Trial
 
-    study = load_study(assignment.storage, assignment.study, sampler=RandomSampler())
+    storage = RDBStorage(assignment.storage, engine_kwargs=engine_options(assignment.storage))
+    study = load_study(storage, assignment.study)
     study.pruner = pruner_of(assignment.pruning)
     return Trial(study, assignment.trial_id)

@@ -7,7 +7,7 @@ from gpt2_lightning import metrics
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.ranges import NonNegativeInt
 from gpt2_lightning.runs.curves import Group, curves, groups_of
-from gpt2_lightning.runs.history import History, differences, matching, read_history
+from gpt2_lightning.runs.history import History, differences, matching, read_history, short_names
 from gpt2_lightning.runs.page import Sample, figure_html, link, markdown_table, table_html, write_page
 
 _CURVES = (
@@ -32,6 +32,7 @@ _NUMBERS = {  # of summary.json: heading and form
     "parameters_total": ("parameters", ","),
     "parameters_trainable": ("trained", ","),
 }
+_TITLE = "# Runs compared"
 _LABELLING = 3  # settings that differ, of which a label is made
 
 
@@ -53,6 +54,9 @@ def compare(
     page = Path(output)
     if page.suffix != ".html":
         raise InputError(f"--output {output!r}: must end in .html")
+    beside = page.with_suffix(".md")
+    if beside.is_file() and not beside.read_text(errors="replace").startswith(_TITLE):
+        raise InputError(f"--output {output!r}: the table would stand in {beside}, which is another text")
     differing = differences(histories)
     groups = groups_of(histories, _labels(histories, differing))
     table = markdown_table(["run", *(name for name, _ in _NUMBERS.values())], map(_numbers, histories))
@@ -64,7 +68,7 @@ def compare(
         ("Samples", _samples_html(histories, sample_steps)),
     ]
     write_page(page, "Runs compared", f"{len(histories)} runs, {len(groups)} configurations", sections)
-    page.with_suffix(".md").write_text(_markdown(table, groups, histories, differing), encoding="utf-8")
+    beside.write_text(_markdown(table, groups, histories, differing), encoding="utf-8")
     print(f"{table}\n\n{page}")
 
 
@@ -73,10 +77,8 @@ def _labels(histories: list[History], differing: dict[str, list[Any]]) -> list[s
     names = [name for name in differing if name != "seed_everything"]
     if not 0 < len(names) <= _LABELLING:
         return [history.name for history in histories]
-    return [
-        " ".join(f"{name.rpartition('.')[2]}={history.settings.get(name)}" for name in names)
-        for history in histories
-    ]
+    short = short_names(names)
+    return [" ".join(f"{short[name]}={each.settings.get(name)}" for name in names) for each in histories]
 
 
 def _numbers(history: History) -> list[str]:
@@ -140,7 +142,7 @@ def _markdown(
         ["setting", *(history.name for history in histories)],
         ([name, *map(_shown, values)] for name, values in differing.items()),
     )
-    return f"# Runs compared\n\n{table}\n\n## Settings that differ\n\n{settings}\n\n{_seeds(groups)}"
+    return f"{_TITLE}\n\n{table}\n\n## Settings that differ\n\n{settings}\n\n{_seeds(groups)}"
 
 
 def _seeds(groups: list[Group]) -> str:

@@ -18,7 +18,7 @@ _TITLES = {"step": "optimizer step", "tokens": "tokens of training text", "secon
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of one configuration, which differ in their seed alone.
+    """Runs of one configuration, which differ in their seed at most.
 
     Attributes:
         label: for the legend.
@@ -43,11 +43,19 @@ def groups_of(histories: list[History], labels: list[str]) -> list[Group]:
         together.setdefault(history.configuration, []).append(number)
     return [
         Group(
-            labels[numbers[0]] + (f" ({len(numbers)} seeds)" if len(numbers) > 1 else ""),
+            labels[numbers[0]] + _counted([histories[number] for number in numbers]),
             tuple(histories[number] for number in numbers),
         )
         for numbers in together.values()
     ]
+
+
+def _counted(histories: list[History]) -> str:
+    """How many runs stand behind a curve; one seed can have run twice."""
+    if len(histories) == 1:
+        return ""
+    is_of_seeds = len({history.seed for history in histories}) == len(histories)
+    return f" ({len(histories)} {'seeds' if is_of_seeds else 'runs'})"
 
 
 def curves(groups: list[Group], metric: str) -> "Figure | None":

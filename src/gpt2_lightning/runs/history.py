@@ -132,6 +132,19 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield prefix, value
 
 
+def short_names(names: Iterable[str]) -> dict[str, str]:
+    """The last words of names with dots, as many as tell them apart."""
+    words = {name: name.split(".") for name in names}
+    short = dict.fromkeys(words, 1)
+    while True:
+        found = {name: ".".join(words[name][-short[name] :]) for name in words}
+        alike = {name for name in words if list(found.values()).count(found[name]) > 1}
+        longer = {name for name in alike if short[name] < len(words[name])}
+        if not longer:
+            return found
+        short |= {name: short[name] + 1 for name in longer}
+
+
 def matching(patterns: Iterable[str]) -> list[Path]:
     """The folders that names and globs stand for, each once, in their order.
 
@@ -140,8 +153,9 @@ def matching(patterns: Iterable[str]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for pattern in patterns:
-        paths = sorted(glob.glob(str(Path(pattern).expanduser())))  # noqa: PTH207  (pathlib's takes no absolute one)
-        folders = [Path(path) for path in paths if (Path(path) / "config.yaml").is_file()]
+        given = Path(pattern).expanduser()
+        paths = [given] if given.is_dir() else map(Path, sorted(glob.glob(str(given))))  # noqa: PTH207  (pathlib's takes no absolute one)
+        folders = [path for path in paths if (path / "config.yaml").is_file()]
         if not folders:
             raise InputError(f"{pattern}: no run is there; give folders of runs, or a glob as 'logs/lora/*'")
         found.update(dict.fromkeys(folders))

@@ -1,12 +1,14 @@
 """A run once more, from its folder, and whether its numbers came again."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.runs.folder import check_name
 from gpt2_lightning.runs.history import History, matching, read_history
 
 _COMPARED = ("train/nll", "train/grad_norm", "val/nll")
@@ -25,9 +27,13 @@ def reproduce(run: str, name: str | None = None, program: str = "train.py") -> b
     Returns:
         Whether every number is the same, or closer than a thousandth.
     """
-    (folder,) = matching([run])
+    found = matching([run])
+    if len(found) > 1:
+        raise InputError(f"{run}: names {len(found)} runs; give the folder of one")
+    folder = found[0]
     first = read_history(folder)
-    again = folder.with_name(name or f"{folder.name}-again")
+    check_name("--name", name := name or f"{folder.name}-again")
+    again = folder.with_name(name)
     if again.exists():
         raise InputError(f"--name {again.name!r}: {again} exists; name another, or remove it")
     if not Path(program).is_file():
@@ -49,12 +55,11 @@ def _compared(first: History, second: History) -> tuple[list[str], bool]:
             dict(zip(each["step"].tolist(), each["value"].tolist(), strict=True))
             for each in (first.series(metric), second.series(metric))
         )
-        common = sorted(one.keys() & other.keys())
-        if not common:
+        common, missing = sorted(one.keys() & other.keys()), len(one.keys() ^ other.keys())
+        if not common and not missing:
             continue
-        apart = max(abs(one[step] - other[step]) / max(abs(one[step]), 1e-12) for step in common)
-        same = sum(one[step] == other[step] for step in common)
-        missing = len(one.keys() ^ other.keys())
+        apart = max((_apart(one[step], other[step]) for step in common), default=0.0)
+        same = sum(_apart(one[step], other[step]) == 0.0 for step in common)
         is_close = is_close and apart < _CLOSE and not missing
         said = "the same to the last digit" if same == len(common) else f"at most {apart:.1e} apart, relative"
         lines.append(
@@ -62,6 +67,14 @@ def _compared(first: History, second: History) -> tuple[list[str], bool]:
             + (f"; {missing:,} are of one run alone" if missing else "")
         )
     return lines or ["  nothing was recorded that can be compared"], is_close and bool(lines)
+
+
+def _apart(one: float, other: float) -> float:
+    """Relative difference; none between two that are no number, and no end to it where only one is."""
+    if one == other or (math.isnan(one) and math.isnan(other)):
+        return 0.0
+    apart = abs(one - other) / max(abs(one), 1e-12)
+    return apart if math.isfinite(apart) else math.inf
 
 
 def _changed(first: Path, second: Path) -> list[str]:

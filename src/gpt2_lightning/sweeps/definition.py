@@ -1,6 +1,7 @@
 """A sweep's file, in W&B's own format, checked before anything runs."""
 
 import json
+import math
 import os
 import re
 import sys
@@ -10,7 +11,8 @@ from typing import Any, Literal, cast
 
 from gpt2_lightning import metrics
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.sweeps.space import Parameter, parameters_of
+from gpt2_lightning.runs.history import short_names
+from gpt2_lightning.sweeps.space import Parameter, check_fields, parameters_of
 from gpt2_lightning.yaml_file import read_mapping
 
 Method = Literal["grid", "random", "bayes"]
@@ -18,7 +20,6 @@ Method = Literal["grid", "random", "bayes"]
 _FIELDS = {"name", "description", "program", "method", "metric", "parameters", "early_terminate", "command"}
 _FIELDS |= {"project", "entity", "run_cap"}
 _DECISIVE = ("method", "metric", "parameters", "command", "program")
-_COMMAND = ["${env}", "${interpreter}", "${program}", "fit", "${args}"]
 _ENVIRONMENT = re.compile(r"\$\{envvar:(\w*)\}")
 
 
@@ -55,6 +56,21 @@ class Sweep:
         """The parameters that have more than one value."""
         return tuple(parameter for parameter in self.parameters if not parameter.is_constant)
 
+    @property
+    def size(self) -> float:
+        """Number of points; infinity where they cannot be counted."""
+        return math.prod(len(each.choices) if each.choices else math.inf for each in self.parameters)
+
+    def label_of(self, values: dict[str, Any]) -> str:
+        """What tells a trial from the others, short.
+
+        Args:
+            values: of the parameters, by name.
+        """
+        names = short_names(parameter.name for parameter in self.varying)
+        known = [parameter for parameter in self.varying if parameter.name in values]
+        return " ".join(f"{names[each.name]}={each.shown(values[each.name])}" for each in known)
+
     def command_of(self, values: dict[str, Any]) -> list[str]:
         """The command of a trial, as a W&B agent would call it.
 
@@ -86,8 +102,7 @@ def read(path: Path) -> Sweep:
         InputError: naming the file, the field, and what it should be.
     """
     content = read_mapping(path, "sweep: the fields method, metric and parameters are needed")
-    if unknown := sorted(content.keys() - _FIELDS):
-        raise InputError(f"{path}: {unknown[0]}: no such field; there are: {', '.join(sorted(_FIELDS))}")
+    check_fields(path, "", content, _FIELDS)
     method = content.get("method")
     if method not in ("grid", "random", "bayes"):
         raise InputError(f"{path}: method: {method!r} is none; there are: grid, random, bayes")
@@ -108,9 +123,9 @@ def read(path: Path) -> Sweep:
         parameters=parameters,
         hyperband=_hyperband(path, content.get("early_terminate"), metric),
         program=_program(path, content.get("program", "train.py")),
-        command=_command(path, content.get("command", _COMMAND)),
+        command=_command(path, content.get("command")),
         run_cap=_whole(path, "run_cap", content["run_cap"]) if "run_cap" in content else None,
-        text=json.dumps({name: content.get(name) for name in _DECISIVE}, sort_keys=True),
+        text=json.dumps({name: content.get(name) for name in _DECISIVE}, sort_keys=True, default=str),
     )
 
 
@@ -119,6 +134,7 @@ def _metric(path: Path, metric: Any) -> tuple[str, bool]:
         raise InputError(
             f"{path}: metric: a name and a goal are needed, as {{name: val/nll, goal: minimize}}"
         )
+    check_fields(path, "metric.", metric, {"name", "goal", "target"})
     if metric["name"] not in metrics.NAMES:
         raise InputError(
             f"{path}: metric.name: no run writes {metric['name']!r}; there are: {', '.join(metrics.NAMES)}"
@@ -138,17 +154,20 @@ def _hyperband(path: Path, given: Any, metric: str) -> dict[str, int] | None:
         raise InputError(
             f"{path}: early_terminate: {metric} is not measured at validations; take one of val/"
         )
-    if unknown := sorted(given.keys() - {"type", "min_iter", "max_iter", "s", "eta", "strict"}):
-        raise InputError(f"{path}: early_terminate.{unknown[0]}: no such field")
+    check_fields(path, "early_terminate.", given, {"type", "min_iter", "max_iter", "s", "eta", "strict"})
     if "min_iter" not in given and "max_iter" not in given:
         raise InputError(f"{path}: early_terminate: min_iter or max_iter is needed, in validations")
-    numbers = ("min_iter", "max_iter", "s", "eta")
-    return {name: _whole(path, f"early_terminate.{name}", given[name]) for name in numbers if name in given}
+    least = {"min_iter": 1, "max_iter": given.get("min_iter", 1), "s": 1, "eta": 2}
+    return {
+        name: _whole(path, f"early_terminate.{name}", given[name], most)
+        for name, most in least.items()
+        if name in given
+    }
 
 
-def _whole(path: Path, field: str, value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{path}: {field}: {value!r} is no whole number above 0")
+def _whole(path: Path, field: str, value: Any, least: int = 1) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InputError(f"{path}: {field}: {value!r} is no whole number from {least}")
     return value
 
 
@@ -162,7 +181,8 @@ def _command(path: Path, command: Any) -> tuple[str, ...]:
     words = tuple(map(str, command)) if isinstance(command, list) else ()
     if "${args}" not in words:
         raise InputError(
-            f"{path}: command: a list with ${{args}} in it is needed, which a trial's options fill"
+            f"{path}: command: a list with ${{args}} in it is needed, which a trial's options fill; as "
+            "[${env}, ${interpreter}, ${program}, fit, ${args}]"
         )
     if "${program}" not in words or words[words.index("${program}") + 1 :][:1] != ("fit",):
         raise InputError(f"{path}: command: ${{program}} and then fit are needed in it")

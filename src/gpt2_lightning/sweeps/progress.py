@@ -2,13 +2,14 @@
 
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from gpt2_lightning.runs.history import short_names
 from gpt2_lightning.sweeps.definition import Sweep
 from gpt2_lightning.sweeps.study import SLOT, VALUES, reason_of
 
@@ -68,29 +69,25 @@ class Table:
         self._is_first = False
 
     def _line(self, trial: "FrozenTrial") -> str:
-        values = " ".join(
-            f"{name.rpartition('.')[2]}={shown(value)}" for name, value in self._varying(trial).items()
-        )
+        values = self._sweep.label_of(trial.user_attrs.get(VALUES, {}))
         number, outcome = trial.user_attrs[SLOT], _outcome(trial)
         said = f"  {reason}" if (reason := reason_of(trial)) else ""
         return f"trial {number:>4}  {outcome:<10} {seconds_of(trial):>5.0f} s  {values}{said}"
 
-    def _varying(self, trial: "FrozenTrial") -> dict[str, Any]:
-        names = {parameter.name for parameter in self._sweep.varying}
-        return {name: value for name, value in trial.user_attrs.get(VALUES, {}).items() if name in names}
-
     def _table(self, trials: list["FrozenTrial"]) -> RichTable:
         table = RichTable(title=None)
         table.add_column("trial", justify="right")
-        for parameter in self._sweep.varying:
-            table.add_column(parameter.name.rpartition(".")[2], justify="right")
+        for name in short_names(parameter.name for parameter in self._sweep.varying).values():
+            table.add_column(name, justify="right")
         table.add_column(self._sweep.metric, justify="right")
         table.add_column("seconds", justify="right")
         best = best_trial(trials, self._sweep)
         begun = [trial for trial in trials if trial.state.name != "WAITING"]
-        for trial in begun[-_SHOWN:]:
-            values = self._varying(trial)
-            cells = [shown(values[p.name]) if p.name in values else "" for p in self._sweep.varying]
+        for trial in begun:
+            if trial is not best and trial not in begun[-_SHOWN:]:
+                continue
+            values = trial.user_attrs.get(VALUES, {})
+            cells = [p.shown(values[p.name]) if p.name in values else "" for p in self._sweep.varying]
             style = "bold green" if trial is best else {"FAIL": "red", "PRUNED": "dim"}.get(trial.state.name)
             slot = str(trial.user_attrs[SLOT])
             table.add_row(slot, *cells, _outcome(trial), f"{seconds_of(trial):.0f}", style=style)
@@ -135,10 +132,3 @@ def _outcome(trial: "FrozenTrial") -> str:
     values = trial.intermediate_values
     newest = f" {values[max(values)]:.4f}" if values else ""
     return {"PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}[trial.state.name] + newest
-
-
-def shown(value: Any) -> str:
-    """A value of an option, short."""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return value.rpartition("/")[2].removesuffix(".yaml") if isinstance(value, str) else str(value)

@@ -1,20 +1,24 @@
 """What a sweep came to: `report.html`, and `best.yaml`, which trains the best configuration again."""
 
+import sys
 from pathlib import Path
-from shlex import join
+from shlex import join, quote
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from gpt2_lightning import metrics
+from gpt2_lightning.assignment import quiet_optuna
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.runs.curves import Group, curves
-from gpt2_lightning.runs.history import read_history
+from gpt2_lightning.runs.history import read_history, short_names
 from gpt2_lightning.runs.page import code, figure_html, link, table_html, write_page
 from gpt2_lightning.sweeps.definition import Sweep
-from gpt2_lightning.sweeps.progress import best_trial, seconds_of, shown
+from gpt2_lightning.sweeps.progress import best_trial, seconds_of
 from gpt2_lightning.sweeps.space import Parameter
 from gpt2_lightning.sweeps.study import RUN, SLOT, VALUES, reason_of, trials_of
+from gpt2_lightning.sweeps.trial import LOGGER
+from gpt2_lightning.yaml_file import read_mapping
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -40,6 +44,7 @@ def write_report(study: "Study", sweep: Sweep, folder: Path) -> None:
     lead = f"{counts['COMPLETE']} trials finished, {counts['PRUNED']} pruned, {counts['FAIL']} failed; "
     lead += f"{'most' if sweep.maximize else 'least'} {sweep.metric}, by {sweep.method}; {sweep.path}"
     sections = []
+    (folder / BEST).unlink(missing_ok=True)
     if best:
         _write_best(folder, best)
         sections.append(("Best trial", _best(best, sweep, folder)))
@@ -56,7 +61,11 @@ def write_report(study: "Study", sweep: Sweep, folder: Path) -> None:
 
 def _write_best(folder: Path, best: "FrozenTrial") -> None:
     """The resolved configuration of the best trial's run, without what makes it that run."""
-    config = yaml.safe_load((folder / best.user_attrs[RUN] / "config.yaml").read_text(encoding="utf-8"))
+    try:
+        config = read_mapping(folder / best.user_attrs[RUN] / "config.yaml", "configuration")
+    except InputError as error:  # the folder was removed, say
+        print(f"{error}: there is no {folder / BEST}")
+        return
     config |= {"experiment": f"{folder.name}_best", "run": None, "logs": "logs"}
     config |= {"auto_resume": False, "ckpt_path": None}
     config["trainer"] |= {"default_root_dir": None, "enable_progress_bar": None}
@@ -67,12 +76,13 @@ def _write_best(folder: Path, best: "FrozenTrial") -> None:
 
 def _best(best: "FrozenTrial", sweep: Sweep, folder: Path) -> str:
     values = best.user_attrs[VALUES]
-    rows = [(name, value) for name, value in values.items()]
+    rows = list(values.items())
     rows.append((sweep.metric, f"{best.value:.5f}"))
     rows.append(("run", link(folder / best.user_attrs[RUN], best.user_attrs[RUN], folder / REPORT)))
-    command = sweep.command_of(values)
-    command[: command.index(sweep.program)] = ["python"]
-    commands = f'make train ARGS="--config {folder / BEST}"\n{join(command)}'
+    words = {sys.executable: ["python"], "/usr/bin/env": []}
+    command = [part for word in sweep.command_of(values) for part in words.get(word, [word])]
+    command.append(f"--trainer.logger={LOGGER}")  # as the trial had it
+    commands = f'make train ARGS="--config {quote(str(folder / BEST))}"\n{join(command)}'
     return table_html(["option", "value"], rows) + code(commands)
 
 
@@ -117,34 +127,34 @@ def _shown_study(trials: list["FrozenTrial"], done: list["FrozenTrial"], sweep: 
     import optuna
     from optuna.trial import TrialState
 
+    quiet_optuna()
     study = optuna.create_study(direction="maximize" if sweep.maximize else "minimize")
+    names = short_names(parameter.name for parameter in sweep.varying)
     values = {
-        parameter.name.rpartition(".")[2]: [trial.user_attrs[VALUES][parameter.name] for trial in done]
-        for parameter in sweep.varying
+        parameter: [trial.user_attrs[VALUES][parameter.name] for trial in done] for parameter in sweep.varying
     }
-    distributions = {
-        parameter.name.rpartition(".")[2]: _shown_distribution(parameter, given)
-        for parameter, given in zip(sweep.varying, values.values(), strict=True)
-    }
-    for trial in trials:
-        if trial not in done:
+    axes = {parameter: _axis(parameter, given) for parameter, given in values.items()}
+    finished = {trial.user_attrs[SLOT]: number for number, trial in enumerate(done)}
+    for slot in range(1 + max(trial.user_attrs[SLOT] for trial in trials)):
+        if (number := finished.get(slot)) is None:
             study.add_trial(optuna.create_trial(state=TrialState.FAIL))
             continue
-        number = done.index(trial)
         params = {
-            name: given[number] if hasattr(distributions[name], "low") else shown(given[number])
-            for name, given in values.items()
+            names[each.name]: given[number] if hasattr(axes[each], "low") else each.shown(given[number])
+            for each, given in values.items()
         }
-        study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=trial.value))
+        distributions = {names[each.name]: axis for each, axis in axes.items()}
+        value = done[number].value
+        study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=value))
     return study
 
 
-def _shown_distribution(parameter: Parameter, given: list[Any]) -> Any:
+def _axis(parameter: Parameter, given: list[Any]) -> Any:
     """An axis for values: of numbers, or of words."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     if any(isinstance(value, bool) or not isinstance(value, int | float) for value in given):
-        return CategoricalDistribution(list(dict.fromkeys(map(shown, parameter.choices or given))))
+        return CategoricalDistribution(list(dict.fromkeys(map(parameter.shown, parameter.choices or given))))
     return FloatDistribution(
         min(given), max(given), log=min(given) > 0 and (parameter.is_log or _spreads(given))
     )
@@ -157,26 +167,22 @@ def _spreads(values: list[float]) -> bool:
 def _groups(
     trials: list["FrozenTrial"], sweep: Sweep, folder: Path, best: "FrozenTrial | None"
 ) -> list[Group]:
-    names = [parameter.name for parameter in sweep.varying]
     found = []
     for trial in trials:
         try:
             history = read_history(folder / trial.user_attrs[RUN])
         except (InputError, KeyError):
             continue  # it failed before it was a run
-        values = " ".join(
-            f"{name.rpartition('.')[2]}={shown(trial.user_attrs[VALUES][name])}" for name in names
-        )
-        label = f"{'best, ' if trial is best else ''}{trial.user_attrs[SLOT]}: {values}"
+        label = f"{trial.user_attrs[SLOT]}: {sweep.label_of(trial.user_attrs[VALUES])}"
+        label = f"best, {label}" if trial is best else label
         found.append(Group(label, (history,), len(trials) > _LABELLED and trial is not best))
     return sorted(found, key=lambda group: not group.is_faint)  # the best is drawn over the others
 
 
 def _table(trials: list["FrozenTrial"], sweep: Sweep, folder: Path, best: "FrozenTrial | None") -> str:
-    names = [parameter.name for parameter in sweep.varying]
     header = [
         "trial",
-        *(name.rpartition(".")[2] for name in names),
+        *short_names(parameter.name for parameter in sweep.varying).values(),
         sweep.metric,
         "seconds",
         "state",
@@ -191,7 +197,7 @@ def _table(trials: list["FrozenTrial"], sweep: Sweep, folder: Path, best: "Froze
         values: dict[str, Any] = trial.user_attrs.get(VALUES, {})
         run = trial.user_attrs.get(RUN)
         cells = [link(folder / run, run, folder / REPORT) if run and (folder / run).is_dir() else run or ""]
-        cells += [shown(values[name]) if name in values else "" for name in names]
+        cells += [each.shown(values[each.name]) if each.name in values else "" for each in sweep.varying]
         value = trial.value if trial.state.name == "COMPLETE" else None
         cells += [
             "" if value is None else f"{value:.5f}",

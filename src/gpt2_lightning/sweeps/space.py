@@ -66,6 +66,17 @@ class Parameter:
         is_numbered = isinstance(self.sampled, CategoricalDistribution)
         return tuple(range(len(self.choices))) if is_numbered else self.choices
 
+    def shown(self, value: Any) -> str:
+        """One of the values, short: of a path the file's name, where that tells it from the others."""
+        if isinstance(value, float):
+            return f"{value:.4g}"
+        stems = [_stem(choice) for choice in self.choices or ()]
+        return _stem(value) if len(set(stems)) == len(stems) else str(value)
+
+
+def _stem(value: Any) -> str:
+    return value.rpartition("/")[2].removesuffix(".yaml") if isinstance(value, str) else str(value)
+
 
 def parameters_of(path: Path, given: Any) -> tuple[Parameter, ...]:
     """The parameters of a sweep's file; nested ones get names with dots.
@@ -97,14 +108,22 @@ def _flat(path: Path, prefix: str, given: dict[str, Any]) -> Iterator[tuple[str,
             yield f"{prefix}{name}", settings
 
 
+def check_fields(path: Path, place: str, given: dict[Any, Any], known: set[str]) -> None:
+    """Refuse a field that is none; the message names the file and the field's place in it."""
+    if unknown := sorted(map(str, given.keys() - known)):
+        raise InputError(f"{path}: {place}{unknown[0]}: no such field; there are: {', '.join(sorted(known))}")
+
+
 def _parameter(path: Path, name: str, settings: dict[str, Any]) -> Parameter:
     kind = settings.get("distribution") or _implied(settings)
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise InputError(
             f"{path}: parameters.{name}: "
             + (f"distribution {kind!r} is none" if kind else "value, values, or min and max are needed")
             + f"; there are: {', '.join(_KINDS)}"
         )
+    known = _FIELDS.get(kind.removeprefix("q_"), {"min", "max"}) | ({"q"} if kind.startswith("q_") else set())
+    check_fields(path, f"parameters.{name}.", settings, known | {"distribution"})
     try:
         return _KINDS[kind](name, settings)
     except KeyError as missing:
@@ -130,7 +149,9 @@ def _chosen(name: str, values: Any) -> Parameter:
 
     if not isinstance(values, list) or not values:
         raise ValueError("values: a list of at least one is needed")
-    if any(values.index(value) != number for number, value in enumerate(values)):
+    if not all(isinstance(value, int | float | str | list | dict | None) for value in values):
+        raise ValueError("values: numbers, words, true, false, null, and lists of them are allowed")
+    if len(set(map(repr, values))) < len(values):
         raise ValueError("values: one of them stands there twice")
     return Parameter(
         name, CategoricalDistribution(range(len(values))), values.__getitem__, choices=tuple(values)
@@ -206,7 +227,7 @@ def _stepped(
     choices = None
     if settings["distribution"] == "q_uniform":
         low, high = _ends(settings)
-        if (high - low) / q < _MOST_VALUES:
+        if (high - low) / q < _MOST_VALUES and math.isclose(low / q, round(low / q)):
             choices = tuple(dict.fromkeys(map(value, np.arange(low, high + q / 2, q).tolist())))
     return Parameter(name, sampled, value, choices, is_log)
 
@@ -258,6 +279,13 @@ def _inverse_exponential(number: float) -> float:
     return math.exp(-number)
 
 
+_FIELDS = {
+    "constant": {"value"},
+    "categorical": {"values", "probabilities"},
+    "normal": {"mu", "sigma"},
+    "log_normal": {"mu", "sigma"},
+    "beta": {"a", "b"},
+}  # of those that have others than `min` and `max`
 _KINDS: dict[str, Callable[..., Parameter]] = {
     "constant": _constant,
     "categorical": _categorical,

@@ -1,22 +1,25 @@
 """The command of a sweep: checks, workers, a live table, and the report."""
 
+import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.ranges import PositiveFloat, PositiveInt, Seed
 from gpt2_lightning.runs.folder import check_name
-from gpt2_lightning.secret_options import masked
+from gpt2_lightning.secret_options import is_secret_name
 from gpt2_lightning.sweeps import study as studies
 from gpt2_lightning.sweeps.definition import Sweep, read
 from gpt2_lightning.sweeps.progress import Table
@@ -26,9 +29,9 @@ from gpt2_lightning.sweeps.worker import Job
 if TYPE_CHECKING:
     from optuna import Study
 
-_MOST_BY_TIME = 300  # trials of a sweep that only time ends
 _LOOKS = 1.0  # seconds between looks at the study
-_RESTARTS = 20  # of workers that were killed, without a trial that came to its end
+_RESTARTS = 20  # of workers that were killed or failed, without a trial that came to its end
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
 _SECONDS_TO_STOP = 150  # for workers, whose runs save
 
 
@@ -68,44 +71,85 @@ def sweep(
     if not find_spec("optuna") or not find_spec("plotly") or not find_spec("rich"):
         raise InputError("sweeps need packages that are not installed: pip install -e '.[sweep]'")
     definition = read(Path(file))
-    if storage and masked(storage) != storage:
-        raise InputError("--storage: holds a password; give it in the environment instead, as PGPASSWORD")
+    if storage:
+        _check_storage(storage)
     check_name("--name", name or Path(file).stem)
     folder = Path(logs) / "sweeps" / (name or Path(file).stem)
-    wanted = trials or definition.run_cap
-    if definition.method != "grid" and wanted is None and hours is None:
+    slots = trials or definition.run_cap
+    if definition.size == math.inf and slots is None and hours is None:
         raise InputError(
             "--trials: give how many (TRIALS=20), or how long (--hours); only a grid ends by itself"
         )
     pruning = {"file": definition.hyperband, "median": "median", "none": None}[pruner]
-    settings = studies.Settings(
-        folder.name, storage or f"sqlite:///{folder / 'study.db'}", seed, pruning, heartbeat_seconds
-    )
-    if is_new := not folder.exists():  # of options that cannot work, nothing is left behind
-        _check_options(definition)
-    (folder / "output").mkdir(parents=True, exist_ok=True)
-    study = studies.open_study(definition, settings)
-    most = wanted or (_MOST_BY_TIME if hours else None)
-    slots = studies.enqueue(study, definition, seed, most)
-    if retry_failed:
-        studies.enqueue_failed(study)
-    is_over = all(trial.state.is_finished() for trial in studies.trials_of(study))
-    if not (is_new or is_over):
-        _check_options(definition)
+    address = storage or f"sqlite:///{folder / 'study.db'}"
+    settings = studies.Settings(folder.name, address, seed, pruning, heartbeat_seconds, slots)
+    study, is_over = _begin(definition, settings, folder, retry_failed)
     until = time.time() + hours * 3600 if hours else float("1e12")
     jobs = [
         Job(file, str(folder), asdict(settings), number, until, _share(number, workers))
         for number in range(workers)
     ]
-    table = Table(definition, None if hours and not wanted else slots, workers)
-    stopped = not is_over and _supervise(study, jobs, table)
+    table = Table(definition, _expected(definition, settings, hours), workers)
+    ended = _End() if is_over else _supervise(study, jobs, table)
     write_report(study, definition, folder)
     print(f"\n{table.summary(studies.trials_of(study))}\n{folder / REPORT}")
     if (folder / BEST).is_file():
-        print(f'\nNext:  make train ARGS="--config {folder / BEST}"')
-    if stopped:
+        print(f'\nNext:  make train ARGS="--config {quote(str(folder / BEST))}"')
+    if ended.reason:
+        raise InputError(ended.reason)
+    if ended.is_stopped:
         print("stopped; the same command goes on with it")
         raise KeyboardInterrupt
+
+
+def _check_storage(address: str) -> None:
+    """Refuse an address with a password, which everybody on the machine could read.
+
+    Raises:
+        InputError: also if it is none.
+    """
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = make_url(address)
+    except (ArgumentError, ValueError):
+        raise InputError(
+            "--storage: is no address of a database, as postgresql+psycopg://user@host/name"
+        ) from None
+    if url.password is not None or any(is_secret_name(name) for name in url.query):
+        raise InputError("--storage: holds a password; give it in the environment instead, as PGPASSWORD")
+
+
+def _begin(
+    definition: Sweep, settings: studies.Settings, folder: Path, retry_failed: bool
+) -> tuple["Study", bool]:
+    """The study, and whether nothing is left to do; of a sweep that cannot work, nothing is left behind."""
+    is_new = not folder.exists()
+    if is_new:
+        _check_options(definition)
+    (folder / "output").mkdir(parents=True, exist_ok=True)
+    try:
+        study = studies.open_study(definition, settings)
+    except InputError:
+        if is_new:
+            shutil.rmtree(folder)
+        raise
+    if retry_failed:
+        studies.put_back_failed(study)
+    states = [trial.state for trial in studies.trials_of(study)]
+    most = min(definition.size, math.inf if settings.slots is None else settings.slots)
+    is_over = len(states) >= most and all(state.is_finished() for state in states)
+    if not (is_new or is_over):
+        _check_options(definition)
+    return study, is_over
+
+
+def _expected(definition: Sweep, settings: studies.Settings, hours: float | None) -> int | None:
+    """How many trials there will be; `None` where time may end the sweep before."""
+    if settings.slots is None and (hours or definition.size == math.inf):
+        return None
+    return int(min(definition.size, math.inf if settings.slots is None else settings.slots))
 
 
 def _check_options(definition: Sweep) -> None:
@@ -136,13 +180,16 @@ def _share(number: int, workers: int) -> dict[str, str]:
     Two processes of torch that both take all cores are many times slower than one after the other.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = str(max(1, cores // workers))
-    share: dict[str, str] = dict.fromkeys(
-        ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), threads
-    )
+    threads = max(1, cores // workers)
+    share = {name: _fewer(os.environ.get(name), threads) for name in _THREADS}
     if gpus := _gpus():
         share["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
     return share
+
+
+def _fewer(given: str | None, threads: int) -> str:
+    """The threads of a run, or what the user has set where that is less."""
+    return str(min(threads, int(given)) if given and given.isdigit() and int(given) else threads)
 
 
 def _gpus() -> list[str]:
@@ -155,11 +202,19 @@ def _gpus() -> list[str]:
     return [str(number) for number in range(torch.cuda.device_count())]
 
 
-def _supervise(study: "Study", jobs: list[Job], table: Table) -> bool:
-    """Keep the workers at work until the queue is empty; whether the user stopped them.
+@dataclass(frozen=True)
+class _End:
+    """How the workers ended: of themselves, stopped by the user, or for a reason that they said."""
+
+    is_stopped: bool = False
+    reason: str = ""
+
+
+def _supervise(study: "Study", jobs: list[Job], table: Table) -> _End:
+    """Keep the workers at work until no trial is left.
 
     Raises:
-        InputError: if workers cannot work at all.
+        RuntimeError: if they end with an error of ours, time and again.
     """
     processes = {job.number: _start(job) for job in jobs}
     restarts = over = 0
@@ -172,23 +227,24 @@ def _supervise(study: "Study", jobs: list[Job], table: Table) -> bool:
                     restarts, over = 0, now_over
                 time.sleep(_LOOKS)
                 for job in jobs:
-                    if (processes[job.number].poll() or 0) < 0 and restarts < _RESTARTS:  # it was killed
+                    if processes[job.number].poll() not in (None, 0, 2) and restarts < _RESTARTS:
                         restarts += 1
                         processes[job.number] = _start(job)
             table.show(studies.trials_of(study))
     except KeyboardInterrupt:
         _stop(list(processes.values()))
-        return True
+        return _End(is_stopped=True)
     for job in jobs:
         code = processes[job.number].returncode
-        if code > 0:
-            said = _said_by(job).read_text(errors="replace").strip().splitlines() or ["nothing was said"]
-            raise InputError(f"worker {job.number} has ended ({_said_by(job)}): {said[-1]}")
         if code < 0:
-            raise InputError(
-                f"workers were killed {restarts + 1} times in a row: is memory enough for {len(jobs)} runs?"
-            )
-    return False
+            return _End(reason=f"workers were killed {restarts + 1} times in a row: is memory enough?")
+        if code:
+            said = _said_by(job).read_text(errors="replace").strip()
+            if code != 2:
+                raise RuntimeError(f"worker {job.number} ends with an error ({_said_by(job)}):\n{said}")
+            last = (said.splitlines() or ["nothing was said"])[-1].removeprefix("error: ")
+            return _End(reason=f"worker {job.number} has ended ({_said_by(job)}): {last}")
+    return _End()
 
 
 def _start(job: Job) -> subprocess.Popen[bytes]:
