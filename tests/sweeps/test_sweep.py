@@ -110,7 +110,7 @@ def test_the_most_of_a_metric_that_no_validation_gives(
     sweep_file: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     file = sweep_file(
-        {"model.optimizer.lr": {"values": [0.0001, 0.01]}},
+        {"model.optimizer.muon_lr": {"values": [0.0001, 0.01]}},
         ("--trainer.log_every_n_steps=1",),
         metric={"name": "train/learning_rate", "goal": "maximize"},
     )

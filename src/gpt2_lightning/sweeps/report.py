@@ -1,6 +1,8 @@
 """What a sweep came to: `report.html`, and `best.yaml`, which trains the best configuration again."""
 
 import sys
+import warnings
+from contextlib import suppress
 from pathlib import Path
 from shlex import join, quote
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,7 @@ from gpt2_lightning.yaml_file import read_mapping
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
+    from plotly.graph_objects import Figure
 
 REPORT, BEST = "report.html", "best.yaml"
 _LABELLED = 12  # curves in the legend; of more, the best
@@ -88,9 +91,7 @@ def _best(best: "FrozenTrial", sweep: Sweep, folder: Path) -> str:
 
 def _plots(trials: list["FrozenTrial"], sweep: Sweep) -> list[tuple[str, str]]:
     """Optuna's own figures, of the options' values instead of what was sampled for them."""
-    import optuna
     from optuna import visualization
-    from optuna.importance import PedAnovaImportanceEvaluator
 
     done = [trial for trial in trials if trial.state.name == "COMPLETE"]
     if len(done) < 2:
@@ -108,18 +109,23 @@ def _plots(trials: list["FrozenTrial"], sweep: Sweep) -> list[tuple[str, str]]:
                 visualization.plot_parallel_coordinate(study, params=varied, target_name=name),
             )
         )
-    if varied and len(done) > 3:
-        evaluator = PedAnovaImportanceEvaluator(evaluate_on_local=False)
-        try:
-            figure = visualization.plot_param_importances(
-                study, evaluator=evaluator, params=varied, target_name=name
-            )
-            found.append(("Importance", figure))
-        except (ValueError, RuntimeError, optuna.exceptions.OptunaError):
-            pass  # all values equal, say
+    if varied and len(done) > 3 and (figure := _importance(study, varied, name)):
+        found.append(("Importance", figure))
     if varied:
         found.append(("Slices", visualization.plot_slice(study, params=varied, target_name=name)))
     return [(heading, figure_html(figure)) for heading, figure in found]
+
+
+def _importance(study: "Study", varied: list[str], metric: str) -> "Figure | None":
+    """Optuna's figure; `None` where it finds nothing to tell the options by, as all values are equal."""
+    from optuna.exceptions import OptunaError
+    from optuna.importance import PedAnovaImportanceEvaluator
+    from optuna.visualization import plot_param_importances
+
+    evaluator = PedAnovaImportanceEvaluator(evaluate_on_local=False)
+    with warnings.catch_warnings(), suppress(ValueError, RuntimeError, OptunaError):
+        warnings.simplefilter("ignore", UserWarning)  # of few trials
+        return plot_param_importances(study, evaluator=evaluator, params=varied, target_name=metric)
 
 
 def _shown_study(trials: list["FrozenTrial"], done: list["FrozenTrial"], sweep: Sweep) -> "Study":
