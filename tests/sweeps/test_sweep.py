@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -141,11 +142,13 @@ def test_options_of_one_last_word_have_a_report(
 ):
     """And one whose best run was removed since has no `best.yaml`."""
     every = {"values": [0, 2]}
-    file = sweep_file({"samples.every_n_steps": every, "histograms.every_n_steps": every})
-    options = ["--logs", str(tmp_path / "logs"), "--workers=2"]
+    lists = {"values": [["a"], ["a", "b"]]}
+    parameters = {"samples.every_n_steps": every, "histograms.every_n_steps": every, "samples.prompts": lists}
+    file = sweep_file(parameters, method="random")
+    options = ["--logs", str(tmp_path / "logs"), "--workers=2", "--trials=4"]
     assert main(["sweep", str(file), *options]) == 0
     page = (tmp_path / "logs" / "sweeps" / "toy" / "report.html").read_text()
-    assert "samples.every_n_steps=2 histograms.every_n_steps=0" in page
+    assert re.search(r"samples\.every_n_steps=\d histograms\.every_n_steps=\d prompts=a", page)
     for folder in (tmp_path / "logs" / "sweeps" / "toy").glob("trial-*"):
         shutil.rmtree(folder)
     capsys.readouterr()

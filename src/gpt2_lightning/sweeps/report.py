@@ -136,22 +136,21 @@ def _shown_study(trials: list["FrozenTrial"], done: list["FrozenTrial"], sweep: 
     quiet_optuna()
     study = optuna.create_study(direction="maximize" if sweep.maximize else "minimize")
     names = short_names(parameter.name for parameter in sweep.varying)
-    values = {
-        parameter: [trial.user_attrs[VALUES][parameter.name] for trial in done] for parameter in sweep.varying
-    }
-    axes = {parameter: _axis(parameter, given) for parameter, given in values.items()}
+    columns = [(each, [trial.user_attrs[VALUES][each.name] for trial in done]) for each in sweep.varying]
+    axes = {names[each.name]: _axis(each, given) for each, given in columns}
     finished = {trial.user_attrs[SLOT]: number for number, trial in enumerate(done)}
     for slot in range(1 + max(trial.user_attrs[SLOT] for trial in trials)):
         if (number := finished.get(slot)) is None:
             study.add_trial(optuna.create_trial(state=TrialState.FAIL))
             continue
         params = {
-            names[each.name]: given[number] if hasattr(axes[each], "low") else each.shown(given[number])
-            for each, given in values.items()
+            (name := names[each.name]): given[number]
+            if hasattr(axes[name], "low")
+            else each.shown(given[number])
+            for each, given in columns
         }
-        distributions = {names[each.name]: axis for each, axis in axes.items()}
         value = done[number].value
-        study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=value))
+        study.add_trial(optuna.create_trial(params=params, distributions=axes, value=value))
     return study
 
 

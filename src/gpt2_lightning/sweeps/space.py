@@ -75,6 +75,8 @@ class Parameter:
 
 
 def _stem(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(_stem, value))
     return value.rpartition("/")[2].removesuffix(".yaml") if isinstance(value, str) else str(value)
 
 
