@@ -149,6 +149,23 @@ def test_config_repeats_the_run(finished: Path, tmp_path: Path):
     assert config["model"]["optimizer"]["class_path"].endswith("MuonAdamW")
 
 
+def test_an_optimizer_has_its_own_defaults_and_no_other_s(tmp_path: Path):
+    found = {}
+    for run, named in (("none", []), ("muon", ["--model.optimizer=MuonAdamW"])):
+        own = [f"--data.folder={tmp_path / 'data'}", f"--logs={tmp_path / 'logs'}", f"--run={run}"]
+        own += [
+            "--experiment=bare",
+            "--trainer.accelerator=cpu",
+            "--trainer.max_steps=1",
+        ]
+        assert main("fit", *own, *TEXT, *TOY, *named) == 0
+        config = yaml.safe_load((tmp_path / "logs" / "bare" / run / "config.yaml").read_text())
+        found[run] = config["model"]["optimizer"]
+    assert found["none"]["class_path"] == "torch.optim.AdamW"
+    assert found["muon"]["init_args"]["betas"] == [0.9, 0.95]
+    assert found["muon"]["init_args"]["weight_decay"] == 0.1
+
+
 def test_precision_left_open_is_what_the_machine_does_natively(tmp_path: Path):
     assert fit(tmp_path) == 0
     config = yaml.safe_load((run_folder(tmp_path) / "config.yaml").read_text())

@@ -31,7 +31,7 @@ KNOWN = ["trainer.max_steps", "data.block_size", "model.architecture.n_layer"]
         (
             "Option 'lrr' is not accepted",
             ["--model.optimizer.lrr", "3"],
-            "--model.optimizer.lrr: no such option; see --help",
+            "--model.optimizer.lrr: no such option; --model.optimizer names another class, or none before it",
         ),
         (
             "the following arguments are required: fit.data.corpus",

@@ -139,6 +139,8 @@ class GPT2CLI(LightningCLI):
         trainer = config.trainer
         if trainer.precision is None:
             trainer.precision = best_precision(trainer.accelerator)
+        if config.model.optimizer is None:  # a default of the option would hand its settings to other classes
+            config.model.optimizer = Namespace(class_path="torch.optim.AdamW", init_args=Namespace())
         if config.model.compile:
             trainer.inference_mode = False  # what a compiled body has seen in inference mode cannot train
         _pin_latest(config)

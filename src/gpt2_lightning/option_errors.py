@@ -90,9 +90,13 @@ def explain(message: str, known: Iterable[str], arguments: list[str]) -> str:
         is_of_data = any(key.startswith("data") for key in keys)
         return missing + ("; DATA= or an experiment's file under configs/ does so" if is_of_data else "")
     if match := _UNKNOWN_ARGUMENTS.match(message) or _UNKNOWN_OPTION.match(message):
-        name = _whole_name(match["key"].lstrip("-").split("=")[0], arguments)
-        close = difflib.get_close_matches(name, list(known), n=1)
-        return f"--{name}: no such option" + (f"; did you mean --{close[0]}?" if close else "; see --help")
+        key = match["key"].lstrip("-").split("=")[0]  # of a class, it is what follows the option's name
+        owner = _whole_name(key, arguments).removesuffix(key)
+        if close := difflib.get_close_matches(key, list(known), n=1):
+            return f"--{owner}{key}: no such option; did you mean --{owner}{close[0]}?"
+        if owner:
+            return f"--{owner}{key}: no such option; --{owner[:-1]} names another class, or none before it"
+        return f"--{key}: no such option; see --help"
     return " ".join(message.split())
 
 

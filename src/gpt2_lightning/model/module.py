@@ -38,7 +38,7 @@ class GPT2Module(LightningModule):
     Args:
         architecture: shape of the model; a file of `configs/model/` or single fields.
         optimizer: any optimizer class of `torch.optim` or an importable one, without its
-            parameters: it gets the groups of `model.optimizers.parameter_groups`.
+            parameters: it gets the groups of `model.optimizers.parameter_groups`. AdamW if not given.
         pretrained: weights to start from: a hub id such as `openai-community/gpt2`, a folder, the
             folder of a run, or `<folder>/latest` for the newest run in it; random if not given.
         change_tokenizer: rebuild the embeddings of `pretrained` for the corpus' tokenizer: entries
@@ -53,7 +53,7 @@ class GPT2Module(LightningModule):
     def __init__(
         self,
         architecture: Architecture = Architecture(),  # noqa: B008  (frozen)
-        optimizer: OptimizerCallable = torch.optim.AdamW,
+        optimizer: OptimizerCallable | None = None,
         pretrained: str | None = None,
         change_tokenizer: bool = False,
         trainable: Trainable = Trainable(),  # noqa: B008  (frozen)
@@ -65,7 +65,7 @@ class GPT2Module(LightningModule):
         self.recipe = Recipe(
             architecture, pretrained, change_tokenizer, trainable, adapter, gradient_checkpointing, compile
         )
-        self.optimizer = optimizer
+        self.optimizer = optimizer or torch.optim.AdamW
         self.model: GPT2LMHeadModel | PeftModel | None = None
         self._adapter: AdapterState | None = None
 
