@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
@@ -76,30 +76,30 @@ def sweep(
     check_name("--name", name or Path(file).stem)
     folder = Path(logs) / "sweeps" / (name or Path(file).stem)
     slots = trials or definition.run_cap
-    if definition.size == math.inf and slots is None and hours is None:
+    most = min(definition.size, math.inf if slots is None else slots)
+    if most == math.inf and hours is None:
         raise InputError(
             "--trials: give how many (TRIALS=20), or how long (--hours); only a grid ends by itself"
         )
     pruning = {"file": definition.hyperband, "median": "median", "none": None}[pruner]
     address = storage or f"sqlite:///{folder / 'study.db'}"
     settings = studies.Settings(folder.name, address, seed, pruning, heartbeat_seconds, slots)
-    study, is_over = _begin(definition, settings, folder, retry_failed)
+    study, is_over = _begin(definition, settings, folder, retry_failed, most)
     until = time.time() + hours * 3600 if hours else float("1e12")
     jobs = [
         Job(file, str(folder), asdict(settings), number, until, _share(number, workers))
         for number in range(workers)
     ]
-    table = Table(definition, _expected(definition, settings, hours), workers)
-    ended = _End() if is_over else _supervise(study, jobs, table)
-    write_report(study, definition, folder)
-    print(f"\n{table.summary(studies.trials_of(study))}\n{folder / REPORT}")
+    is_bounded = most < math.inf and (slots is not None or hours is None)  # else time may end it before
+    table = Table(definition, int(most) if is_bounded else None, workers)
+    try:
+        if not is_over:
+            _supervise(study, jobs, table)
+    finally:
+        write_report(study, definition, folder)
+        print(f"\n{table.summary(studies.trials_of(study))}\n{folder / REPORT}")
     if (folder / BEST).is_file():
         print(f'\nNext:  make train ARGS="--config {quote(str(folder / BEST))}"')
-    if ended.reason:
-        raise InputError(ended.reason)
-    if ended.is_stopped:
-        print("stopped; the same command goes on with it")
-        raise KeyboardInterrupt
 
 
 def _check_storage(address: str) -> None:
@@ -122,7 +122,7 @@ def _check_storage(address: str) -> None:
 
 
 def _begin(
-    definition: Sweep, settings: studies.Settings, folder: Path, retry_failed: bool
+    definition: Sweep, settings: studies.Settings, folder: Path, retry_failed: bool, most: float
 ) -> tuple["Study", bool]:
     """The study, and whether nothing is left to do; of a sweep that cannot work, nothing is left behind."""
     is_new = not folder.exists()
@@ -138,18 +138,10 @@ def _begin(
     if retry_failed:
         studies.put_back_failed(study)
     states = [trial.state for trial in studies.trials_of(study)]
-    most = min(definition.size, math.inf if settings.slots is None else settings.slots)
     is_over = len(states) >= most and all(state.is_finished() for state in states)
     if not (is_new or is_over):
         _check_options(definition)
     return study, is_over
-
-
-def _expected(definition: Sweep, settings: studies.Settings, hours: float | None) -> int | None:
-    """How many trials there will be; `None` where time may end the sweep before."""
-    if settings.slots is None and (hours or definition.size == math.inf):
-        return None
-    return int(min(definition.size, math.inf if settings.slots is None else settings.slots))
 
 
 def _check_options(definition: Sweep) -> None:
@@ -202,19 +194,13 @@ def _gpus() -> list[str]:
     return [str(number) for number in range(torch.cuda.device_count())]
 
 
-@dataclass(frozen=True)
-class _End:
-    """How the workers ended: of themselves, stopped by the user, or for a reason that they said."""
-
-    is_stopped: bool = False
-    reason: str = ""
-
-
-def _supervise(study: "Study", jobs: list[Job], table: Table) -> _End:
+def _supervise(study: "Study", jobs: list[Job], table: Table) -> None:
     """Keep the workers at work until no trial is left.
 
     Raises:
+        InputError: if they cannot work, for a reason that they have said.
         RuntimeError: if they end with an error of ours, time and again.
+        KeyboardInterrupt: if the user has stopped them.
     """
     processes = {job.number: _start(job) for job in jobs}
     restarts = over = 0
@@ -233,18 +219,23 @@ def _supervise(study: "Study", jobs: list[Job], table: Table) -> _End:
             table.show(studies.trials_of(study))
     except KeyboardInterrupt:
         _stop(list(processes.values()))
-        return _End(is_stopped=True)
+        print("stopped; the same command goes on with it")
+        raise
     for job in jobs:
-        code = processes[job.number].returncode
-        if code < 0:
-            return _End(reason=f"workers were killed {restarts + 1} times in a row: is memory enough?")
-        if code:
-            said = _said_by(job).read_text(errors="replace").strip()
-            if code != 2:
-                raise RuntimeError(f"worker {job.number} ends with an error ({_said_by(job)}):\n{said}")
-            last = (said.splitlines() or ["nothing was said"])[-1].removeprefix("error: ")
-            return _End(reason=f"worker {job.number} has ended ({_said_by(job)}): {last}")
-    return _End()
+        _look_at_end(job, processes[job.number].returncode, restarts)
+
+
+def _look_at_end(job: Job, code: int, restarts: int) -> None:
+    if code < 0:
+        raise InputError(
+            f"workers were killed {restarts + 1} times in a row: is memory enough for their runs?"
+        )
+    if code:
+        said = _said_by(job).read_text(errors="replace").strip() or "nothing was said"
+        if code != 2:
+            raise RuntimeError(f"worker {job.number} ends with an error ({_said_by(job)}):\n{said}")
+        last = said.splitlines()[-1].removeprefix("error: ")
+        raise InputError(f"worker {job.number} has ended ({_said_by(job)}): {last}")
 
 
 def _start(job: Job) -> subprocess.Popen[bytes]:
