@@ -88,5 +88,5 @@ def quiet_optuna() -> None:
     """Leave out Optuna's own lines on the terminal, and its word that heartbeats are experimental."""
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # a trial that fails is told by us
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)

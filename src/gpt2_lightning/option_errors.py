@@ -92,7 +92,9 @@ def explain(message: str, known: Iterable[str], arguments: list[str]) -> str:
     if match := _UNKNOWN_ARGUMENTS.match(message) or _UNKNOWN_OPTION.match(message):
         key = match["key"].lstrip("-").split("=")[0]  # of a class, it is what follows the option's name
         owner = _whole_name(key, arguments).removesuffix(key)
-        if close := difflib.get_close_matches(key, list(known), n=1):
+        known = list(known)
+        longer = [name for name in known if name.startswith(f"{key}_")]
+        if close := difflib.get_close_matches(key, known, n=1) or longer:
             return f"--{owner}{key}: no such option; did you mean --{owner}{close[0]}?"
         if owner:
             return f"--{owner}{key}: no such option; --{owner[:-1]} names another class, or none before it"

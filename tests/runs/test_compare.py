@@ -129,7 +129,7 @@ def test_a_run_is_reproduced(
         assert stop.value.code == 2
         assert said in capsys.readouterr().err
     twice = groups_of([read_history(experiment / name) for name in ("second", "again")], ["a", "b"])
-    assert [group.label for group in twice] == ["a (2 runs)"]
+    assert [group.label for group in twice] == ["a (2 runs of 1 seed)"]
 
 
 @pytest.mark.parametrize(

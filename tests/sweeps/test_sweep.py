@@ -94,9 +94,9 @@ def test_a_stopped_sweep_goes_on_with_the_same_runs(sweep_file: Callable[..., Pa
             assert time.monotonic() < until
             time.sleep(0.1)
         os.kill(process.pid, signal.SIGINT)
-        said, _ = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "the same command goes on with it" in said
+    assert "the same command goes on with them" in said
     (trial,) = [trial for trial in study_of(folder).trials if trial.state.name == "FAIL"]
     assert trial.user_attrs[REASON] == "interrupted"
     before = json.loads((folder / "trial-0000" / "summary.json").read_text())

@@ -111,7 +111,9 @@ def _differing_html(histories: list[History], differing: dict[str, list[Any]]) -
 
 
 def _shown(value: Any) -> str:
-    return "–" if value is None else str(value)
+    if value is None:
+        return "–"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _samples_html(histories: list[History], steps: list[int] | None) -> str:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure, Scatter
 
 _COLORS = ("#1f77b4", "#d95f02", "#2ca02c", "#9467bd", "#8c564b", "#e377c2", "#17becf", "#7f7f7f", "#bcbd22")
+_LONG = 40  # characters of a label, beside which the curves would be narrow
 _FAINT = "#9aa5b1"
 _TITLES = {"step": "optimizer step", "tokens": "tokens of training text", "seconds": "seconds of training"}
 
@@ -54,8 +55,10 @@ def _counted(histories: list[History]) -> str:
     """How many runs stand behind a curve; one seed can have run twice."""
     if len(histories) == 1:
         return ""
-    is_of_seeds = len({history.seed for history in histories}) == len(histories)
-    return f" ({len(histories)} {'seeds' if is_of_seeds else 'runs'})"
+    seeds = len({history.seed for history in histories})
+    if seeds == len(histories):
+        return f" ({seeds} seeds)"
+    return f" ({len(histories)} runs of {seeds} seed{'s' if seeds > 1 else ''})"
 
 
 def curves(groups: list[Group], metric: str) -> "Figure | None":
@@ -83,6 +86,8 @@ def curves(groups: list[Group], metric: str) -> "Figure | None":
     ]
     menu = {"type": "buttons", "direction": "right", "buttons": buttons, "x": 0, "y": 1.13, "xanchor": "left"}
     figure.update_layout(updatemenus=[menu], xaxis_title=_TITLES["step"], yaxis_title=metric)
+    if max(len(group.label) for group in groups) > _LONG:
+        figure.update_layout(legend={"orientation": "h", "y": -0.2})
     return figure
 
 

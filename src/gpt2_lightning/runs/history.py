@@ -50,7 +50,9 @@ class History:
 
     @property
     def name(self) -> str:
-        """Experiment and run."""
+        """Experiment and run, or sweep and trial."""
+        if self.folder.resolve().parent.parent.name == "sweeps":
+            return f"sweeps/{self.folder.resolve().parent.name}/{self.summary['run']}"
         return f"{self.summary['experiment']}/{self.summary['run']}"
 
     @property
@@ -102,9 +104,9 @@ def read_history(folder: Path) -> History:
             summary["status"] = "killed"  # and had no time to say so
         config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
         settings = dict(_flat("", config))
-        with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
-            rows = [_numbers(row) for row in csv.DictReader(file)]
-        samples = folder / "samples.jsonl"
+        records, samples = folder / "metrics.csv", folder / "samples.jsonl"  # there from the first one on
+        table = records.read_text(encoding="utf-8").splitlines() if records.exists() else []
+        rows = [_numbers(row) for row in csv.DictReader(table)]
         lines = samples.read_text(encoding="utf-8").splitlines() if samples.exists() else []
         return History(folder, summary, settings, rows, [json.loads(line) for line in lines])
     except FileNotFoundError as error:
@@ -146,7 +148,9 @@ def short_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def matching(patterns: Iterable[str]) -> list[Path]:
-    """The folders that names and globs stand for, each once, in their order.
+    """The runs that names and globs stand for, each once, in their order.
+
+    A folder of runs stands for those in it that have begun, as a glob does.
 
     Raises:
         InputError: if one matches nothing.
@@ -154,8 +158,14 @@ def matching(patterns: Iterable[str]) -> list[Path]:
     found: dict[Path, None] = {}
     for pattern in patterns:
         given = Path(pattern).expanduser()
-        paths = [given] if given.is_dir() else map(Path, sorted(glob.glob(str(given))))  # noqa: PTH207  (pathlib's takes no absolute one)
-        folders = [path for path in paths if (path / "config.yaml").is_file()]
+        if (given / "config.yaml").is_file():
+            found[given] = None
+            continue
+        below = f"{glob.escape(str(given))}/*" if given.is_dir() else str(given)
+        paths = map(Path, sorted(glob.glob(below)))  # noqa: PTH207  (pathlib's takes no absolute one)
+        folders = [
+            path for path in paths if (path / "config.yaml").is_file() and (path / "summary.json").is_file()
+        ]
         if not folders:
             raise InputError(f"{pattern}: no run is there; give folders of runs, or a glob as 'logs/lora/*'")
         found.update(dict.fromkeys(folders))

@@ -18,7 +18,8 @@ p.lead { color: #5b6168; margin-top: 0 }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13px }
 div.wide { overflow-x: auto }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid #e3e6ea; text-align: right; vertical-align: top }
-th { color: #5b6168; font-weight: 600 } th:first-child, td:first-child { text-align: left }
+th { color: #5b6168; font-weight: 600 }
+th:first-child, td:first-child { text-align: left; white-space: nowrap }
 td.text { text-align: left; white-space: pre-wrap; min-width: 16rem }
 td.text { font: 12px/1.45 ui-monospace, monospace }
 tr.best td { background: #eef7ee; font-weight: 600 }

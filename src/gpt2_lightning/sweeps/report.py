@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 REPORT, BEST = "report.html", "best.yaml"
+_ENOUGH = 10  # finished trials, before importance says anything
+_SLICES = 4  # options beside each other
 _LABELLED = 12  # curves in the legend; of more, the best
 
 
@@ -83,14 +85,15 @@ def _best(best: "FrozenTrial", sweep: Sweep, folder: Path) -> str:
     rows.append((sweep.metric, f"{best.value:.5f}"))
     rows.append(("run", link(folder / best.user_attrs[RUN], best.user_attrs[RUN], folder / REPORT)))
     words = {sys.executable: ["python"], "/usr/bin/env": []}
-    command = [part for word in sweep.command_of(values) for part in words.get(word, [word])]
+    given = [word for word in sweep.command_of(values) if not word.startswith("--trainer.logger=")]
+    command = [part for word in given for part in words.get(word, [word])]
     command.append(f"--trainer.logger={LOGGER}")  # as the trial had it
     commands = f'make train ARGS="--config {quote(str(folder / BEST))}"\n{join(command)}'
     return table_html(["option", "value"], rows) + code(commands)
 
 
 def _plots(trials: list["FrozenTrial"], sweep: Sweep) -> list[tuple[str, str]]:
-    """Optuna's own figures, of the options' values instead of what was sampled for them."""
+    """Optuna's own figures of the finished trials, of values instead of what was sampled for them."""
     from optuna import visualization
 
     done = [trial for trial in trials if trial.state.name == "COMPLETE"]
@@ -109,10 +112,14 @@ def _plots(trials: list["FrozenTrial"], sweep: Sweep) -> list[tuple[str, str]]:
                 visualization.plot_parallel_coordinate(study, params=varied, target_name=name),
             )
         )
-    if varied and len(done) > 3 and (figure := _importance(study, varied, name)):
-        found.append(("Importance", figure))
-    if varied:
-        found.append(("Slices", visualization.plot_slice(study, params=varied, target_name=name)))
+    if varied and len(done) >= _ENOUGH and (figure := _importance(study, varied, name)):
+        found.append(("Importance: what tells the best trials from the others (PED-ANOVA)", figure))
+    for first in range(0, len(varied), _SLICES):
+        some = varied[first : first + _SLICES]
+        found.append(("Slices", visualization.plot_slice(study, params=some, target_name=name)))
+    for _, figure in found:
+        figure.update_traces({"line": {"colorscale": "Viridis"}}, selector={"type": "parcoords"})
+        figure.update_traces({"marker": {"colorscale": "Viridis"}}, selector={"mode": "markers"})
     return [(heading, figure_html(figure)) for heading, figure in found]
 
 
@@ -122,7 +129,7 @@ def _importance(study: "Study", varied: list[str], metric: str) -> "Figure | Non
     from optuna.importance import PedAnovaImportanceEvaluator
     from optuna.visualization import plot_param_importances
 
-    evaluator = PedAnovaImportanceEvaluator(evaluate_on_local=False)
+    evaluator = PedAnovaImportanceEvaluator()
     with warnings.catch_warnings(), suppress(ValueError, RuntimeError, OptunaError):
         warnings.simplefilter("ignore", UserWarning)  # of few trials
         return plot_param_importances(study, evaluator=evaluator, params=varied, target_name=metric)
@@ -161,12 +168,14 @@ def _axis(parameter: Parameter, given: list[Any]) -> Any:
     if any(isinstance(value, bool) or not isinstance(value, int | float) for value in given):
         return CategoricalDistribution(list(dict.fromkeys(map(parameter.shown, parameter.choices or given))))
     return FloatDistribution(
-        min(given), max(given), log=min(given) > 0 and (parameter.is_log or _spreads(given))
+        min(given), max(given), log=min(given) > 0 and (parameter.is_log or _is_ladder(parameter))
     )
 
 
-def _spreads(values: list[float]) -> bool:
-    return min(values) > 0 and max(values) >= 10 * min(values)
+def _is_ladder(parameter: Parameter) -> bool:
+    """Whether the values were listed, over more than one order of magnitude."""
+    values = parameter.choices or ()
+    return 0 < len(values) <= _LABELLED and min(values) > 0 and max(values) >= 10 * min(values)
 
 
 def _groups(

@@ -69,7 +69,7 @@ class Parameter:
     def shown(self, value: Any) -> str:
         """One of the values, short: of a path the file's name, where that tells it from the others."""
         if isinstance(value, float):
-            return f"{value:.4g}"
+            return f"{value:.3g}"
         stems = [_stem(choice) for choice in self.choices or ()]
         return _stem(value) if len(set(stems)) == len(stems) else str(value)
 
@@ -92,7 +92,8 @@ def parameters_of(path: Path, given: Any) -> tuple[Parameter, ...]:
     """
     if not isinstance(given, dict) or not given:
         raise InputError(
-            f"{path}: parameters: is empty; name options of train.py, each with values or a range"
+            f"{path}: parameters: is {'no mapping' if given else 'empty'}; name options of train.py, each "
+            "with values or a range"
         )
     found = tuple(_parameter(path, name, settings) for name, settings in _flat(path, "", given))
     if all(parameter.is_constant for parameter in found):
@@ -103,7 +104,10 @@ def parameters_of(path: Path, given: Any) -> tuple[Parameter, ...]:
 def _flat(path: Path, prefix: str, given: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for name, settings in given.items():
         if not isinstance(settings, dict):
-            raise InputError(f"{path}: parameters.{prefix}{name}: value, values, or min and max are needed")
+            raise InputError(
+                f"{path}: parameters.{prefix}{name}: value, values, or min and max are needed, as {{value: "
+                f"{settings}}}"
+            )
         if isinstance(settings.get("parameters"), dict):
             yield from _flat(path, f"{prefix}{name}.", settings["parameters"])
         else:

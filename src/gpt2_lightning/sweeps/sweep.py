@@ -97,7 +97,12 @@ def sweep(
             _supervise(study, jobs, table)
     finally:
         write_report(study, definition, folder)
-        print(f"\n{table.summary(studies.trials_of(study))}\n{folder / REPORT}")
+        trials_now = studies.trials_of(study)
+        if is_over or not table.is_live:
+            print(f"\n{table.summary(trials_now)}")
+        print(folder / REPORT)
+    if trials_now and all(trial.state.name == "FAIL" for trial in trials_now):
+        raise InputError(f"every trial has failed, the first one: {studies.reason_of(trials_now[0])}")
     if (folder / BEST).is_file():
         print(f'\nNext:  make train ARGS="--config {quote(str(folder / BEST))}"')
 
@@ -204,8 +209,8 @@ def _supervise(study: "Study", jobs: list[Job], table: Table) -> None:
     """
     processes = {job.number: _start(job) for job in jobs}
     restarts = over = 0
-    try:
-        with _stop_signals(), table:
+    with _stop_signals(), table:
+        try:
             while any(process.poll() is None for process in processes.values()):
                 trials = studies.trials_of(study)
                 table.show(trials)
@@ -216,11 +221,11 @@ def _supervise(study: "Study", jobs: list[Job], table: Table) -> None:
                     if processes[job.number].poll() not in (None, 0, 2) and restarts < _RESTARTS:
                         restarts += 1
                         processes[job.number] = _start(job)
+        except KeyboardInterrupt:
+            _stop(list(processes.values()))
+            raise
+        finally:
             table.show(studies.trials_of(study))
-    except KeyboardInterrupt:
-        _stop(list(processes.values()))
-        print("stopped; the same command goes on with it")
-        raise
     for job in jobs:
         _look_at_end(job, processes[job.number].returncode, restarts)
 
@@ -254,7 +259,8 @@ def _said_by(job: Job) -> Path:
 
 
 def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
-    print("\nstopping: the runs end their optimizer step and save", file=sys.stderr)
+    said = "stopping: the runs end their optimizer step and save; the same command goes on with them"
+    print(f"\n{said}", file=sys.stderr)
     for process in processes:
         if process.poll() is None:
             process.terminate()  # a job in the background passes on that Ctrl-C is not heard
