@@ -155,6 +155,15 @@ def test_a_trial_whose_worker_died_before_it_began_goes_back(sweep: Sweep, tmp_p
     put_back_unbegun(study, 0)
     assert [trial.state.name for trial in study.trials] == ["FAIL", "WAITING"]
     assert trials_of(study)[0].user_attrs[SLOT] == 0
+    again = study.ask()
+    again.set_user_attr(VALUES, {"a": 1})
+    put_back_unbegun(study, 0)
+    assert len(study.trials) == 2, "a trial with values gives signs of life, or Optuna finds it"
+    study.tell(again, state=optuna.trial.TrialState.FAIL)
+    put_back(study, study.trials[-1])
+    study.ask()
+    put_back_unbegun(study, 0)
+    assert len(study.trials) == 4, "also a try after one that had begun"
 
 
 def test_another_sweep_is_not_mixed_into_a_study(

@@ -137,6 +137,18 @@ def test_trials_that_are_given_up_are_over(
         assert status == {"COMPLETE": "finished", "PRUNED": "pruned"}[trial.state.name]
 
 
+def test_a_sweep_without_a_success_is_none(
+    sweep_file: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    program = tmp_path / "fails.py"
+    program.write_text("import sys\nsys.exit(3 if sys.argv[1] == 'fit' else 0)\n")
+    file = sweep_file({"x": {"values": [1, 2]}}, program=str(program))
+    assert refusal(capsys, str(file), "--logs", str(tmp_path / "logs")) == (
+        "error: every trial has failed, the first one: exit code 3"
+    )
+    assert (tmp_path / "logs" / "sweeps" / "toy" / "report.html").is_file()
+
+
 def test_options_of_one_last_word_have_a_report(
     sweep_file: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -198,7 +198,8 @@ def put_back(study: "Study", trial: "FrozenTrial", kills: int = 0) -> None:
     """
     import optuna
 
-    known = {name: value for name, value in trial.user_attrs.items() if name != REASON}
+    own = (REASON, VALUES, RUN)  # of the try: a trial without values has not begun
+    known = {name: value for name, value in trial.user_attrs.items() if name not in own}
     study.add_trial(
         optuna.create_trial(
             state=optuna.trial.TrialState.WAITING,
