@@ -23,6 +23,7 @@ EXPERIMENT = "--config=configs/experiment/pretrain_tiny.yaml"
 RUN = [EXPERIMENT, "--model.optimizer=AdamW", "--trainer.precision=32-true"]  # as the Trainer does
 LENGTHS = (5, 20, 60)  # optimizer steps of a trial
 OFF = ["--samples.every_n_steps=0", "--histograms.every_n_steps=0"]
+SHORT = [*OFF, "--trainer.limit_val_batches=8"]
 
 FIRST_STEP = """
 import os, sys, time
@@ -96,7 +97,12 @@ def sweeps(folder: Path, trials: int) -> None:
     print("| Steps of a trial | run, all cores | run, half | one worker | two | two / one | own part |")
     print("|---:|---:|---:|---:|---:|---:|---:|")
     for steps in LENGTHS:
-        options = [EXPERIMENT, f"--trainer.max_steps={steps}", f"--trainer.val_check_interval={steps}", *OFF]
+        options = [
+            EXPERIMENT,
+            f"--trainer.max_steps={steps}",
+            f"--trainer.val_check_interval={steps}",
+            *SHORT,
+        ]
         file = sweep_file(folder / f"steps_{steps}.yaml", options, trials)
         run = [sys.executable, "train.py", "fit", *options, f"--logs={folder / 'logs'}"]
         whole = statistics.median(seconds_of(run, cores) for _ in range(3))
