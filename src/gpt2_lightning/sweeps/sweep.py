@@ -10,9 +10,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
+from threading import Thread
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,7 +31,7 @@ from gpt2_lightning.sweeps.worker import Job
 if TYPE_CHECKING:
     from optuna import Study
 
-_LOOKS = 1.0  # seconds between looks at the study
+_LOOKS = 0.5  # seconds between looks at the study
 _RESTARTS = 20  # of workers that were killed or failed, without a trial that came to its end
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
 _SECONDS_TO_STOP = 150  # for workers, whose runs save
@@ -157,18 +159,27 @@ def _check_options(definition: Sweep) -> None:
     Raises:
         InputError: with what `train.py` said of the last.
     """
+    ahead = Thread(target=_import_ahead)
+    ahead.start()
     said = ""
     for place in (0.0, 0.5, 1.0):
         values = {parameter.name: parameter.example(place) for parameter in definition.parameters}
         command = definition.command_of(values)
         command[command.index(definition.program) + 1] = "preflight"
         tried = subprocess.run(command, capture_output=True, text=True)
+        ahead.join()
         if tried.returncode == 0:
             return
         said = (tried.stderr.strip().splitlines() or [f"exit code {tried.returncode}"])[-1]
         if "no such option" in said:  # wherever the point lies
             break
     raise InputError(f"{definition.path}: {said.removeprefix('error: ')}")
+
+
+def _import_ahead() -> None:
+    """Use the time in which `train.py` looks at the options for what is needed afterwards."""
+    for name in ("torch", "optuna.visualization", "plotly.graph_objects", "sqlalchemy"):
+        import_module(name)
 
 
 def _share(number: int, workers: int) -> dict[str, str]:
