@@ -106,20 +106,16 @@ def _plots(trials: list["FrozenTrial"], sweep: Sweep) -> list[tuple[str, str]]:
     name = sweep.metric
     found = [("History", visualization.plot_optimization_history(study, target_name=name))]
     if len(varied) > 1:
-        found.append(
-            (
-                "Parallel coordinates",
-                visualization.plot_parallel_coordinate(study, params=varied, target_name=name),
-            )
-        )
+        figure = visualization.plot_parallel_coordinate(study, params=varied, target_name=name)
+        figure.update_layout(plot_bgcolor="#e3e8ee")  # on which the palest line is seen
+        found.append(("Parallel coordinates", figure))
     if varied and len(done) >= _ENOUGH and (figure := _importance(study, varied, name)):
         found.append(("Importance: what tells the best trials from the others (PED-ANOVA)", figure))
     for first in range(0, len(varied), _SLICES):
         some = varied[first : first + _SLICES]
-        found.append(("Slices", visualization.plot_slice(study, params=some, target_name=name)))
-    for _, figure in found:
-        figure.update_traces({"line": {"colorscale": "Viridis"}}, selector={"type": "parcoords"})
+        figure = visualization.plot_slice(study, params=some, target_name=name)
         figure.update_traces({"marker": {"colorscale": "Viridis"}}, selector={"mode": "markers"})
+        found.append(("Slices", figure))
     return [(heading, figure_html(figure)) for heading, figure in found]
 
 
