@@ -70,8 +70,7 @@ def sweep(
             given to another.
         logs: folder that holds the runs.
     """
-    if not find_spec("optuna") or not find_spec("plotly") or not find_spec("rich"):
-        raise InputError("sweeps need packages that are not installed: pip install -e '.[sweep]'")
+    _check_packages()
     definition = read(Path(file))
     if storage:
         _check_storage(storage)
@@ -88,10 +87,8 @@ def sweep(
     settings = studies.Settings(folder.name, address, seed, pruning, heartbeat_seconds, slots)
     study, is_over = _begin(definition, settings, folder, retry_failed, most)
     until = time.time() + hours * 3600 if hours else float("1e12")
-    jobs = [
-        Job(file, str(folder), asdict(settings), number, until, _share(number, workers))
-        for number in range(workers)
-    ]
+    own = (file, str(folder), asdict(settings))
+    jobs = [Job(*own, number, until, _share(number, workers)) for number in range(workers)]
     is_bounded = most < math.inf and (slots is not None or hours is None)  # else time may end it before
     table = Table(definition, int(most) if is_bounded else None, workers)
     try:
@@ -99,14 +96,19 @@ def sweep(
             _supervise(study, jobs, table)
     finally:
         write_report(study, definition, folder)
-        trials_now = studies.trials_of(study)
+        now = studies.trials_of(study)
         if is_over or not table.is_live:
-            print(f"\n{table.summary(trials_now)}")
+            print(f"\n{table.summary(now)}")
         print(folder / REPORT)
-    if trials_now and all(trial.state.name == "FAIL" for trial in trials_now):
-        raise InputError(f"every trial has failed, the first one: {studies.reason_of(trials_now[0])}")
+    if now and all(trial.state.name == "FAIL" for trial in now):
+        raise InputError(f"every trial has failed, the first one: {studies.reason_of(now[0])}")
     if (folder / BEST).is_file():
         print(f'\nNext:  make train ARGS="--config {quote(str(folder / BEST))}"')
+
+
+def _check_packages() -> None:
+    if not all(map(find_spec, ("optuna", "plotly", "rich"))):
+        raise InputError("sweeps need packages that are not installed: pip install -e '.[sweep]'")
 
 
 def _check_storage(address: str) -> None:
