@@ -37,7 +37,7 @@ def check_arguments(arguments: Iterable[str]) -> None:
     """
     for argument in arguments:
         option, _, value = argument.partition("=")
-        if option.startswith("--") and _NAME.fullmatch(option.rpartition(".")[2].lstrip("-")):
+        if option.startswith("--") and is_secret_name(option.rpartition(".")[2].lstrip("-")):
             raise _refusal(option)
         if _VALUE.search(argument):
             raise _refusal(option if value and option.startswith("--") else "an option's value")
@@ -50,7 +50,7 @@ def check_config(config: Namespace) -> None:
         InputError: naming the option, never the value.
     """
     for name, value in _strings("", config):
-        if value and (_NAME.fullmatch(name.rpartition(".")[2]) or _VALUE.search(value)):
+        if value and (is_secret_name(name.rpartition(".")[2]) or _VALUE.search(value)):
             raise _refusal(f"--{name}")
 
 
