@@ -35,6 +35,7 @@ from gpt2_lightning.errors import DivergedError, InputError
 from gpt2_lightning.inference.card import model_card
 from gpt2_lightning.inference.export import export, load_weights
 from gpt2_lightning.locations import LATEST, locate
+from gpt2_lightning.malloc import keep_freed_memory
 from gpt2_lightning.model.module import GPT2Module
 from gpt2_lightning.option_errors import Parser, check_configs, fail
 from gpt2_lightning.out_of_memory import is_out_of_memory, remedy
@@ -261,6 +262,7 @@ def main(defaults: Path | None = None) -> int:
         defaults: a configuration that every run starts from.
     """
     quiet()
+    keep_freed_memory()
     os.environ.pop(_NEW_FOLDER, None)
     verb_defaults = {"default_config_files": [str(defaults)] if defaults else []}
     try:

@@ -40,27 +40,46 @@ def both_ways(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor)
     return *results, num_targets
 
 
-def test_value_and_gradients_are_cross_entropys(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(nll, "_CHUNK_BYTES_CPU", 4 * 37 * 4)  # four rows a chunk: 15 rows do not fill them
+@pytest.fixture
+def few_rows_at_a_time(monkeypatch: pytest.MonkeyPatch):
+    """Logits of six float32 rows at a time, four of them and then two: 15 rows fill neither."""
+    monkeypatch.setattr(nll, "_LOGITS_BYTES_CPU", 6 * 37 * 4)
+    monkeypatch.setattr(nll, "_FLOAT32_BYTES_CPU", 4 * 37 * 4)
+
+
+@pytest.mark.usefixtures("few_rows_at_a_time")
+def test_value_and_gradients_are_cross_entropys():
     found, expected, num_targets = both_ways(*random_inputs(dtype=torch.float32))
     assert num_targets == 13
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_bf16_autocast_stays_close_to_float32():
+@pytest.mark.usefixtures("few_rows_at_a_time")
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 2e-2), (torch.float16, 2e-3)])
+def test_16_bit_autocast_stays_close_to_float32(dtype: torch.dtype, tolerance: float):
+    """At the tolerance of the format: 8 or 11 bits of mantissa."""
     hidden, weight, targets = random_inputs(dtype=torch.float32)
     exact, _ = linear_nll(hidden, weight, targets)
-    with torch.autocast("cpu", torch.bfloat16):
+    exact_grads = torch.autograd.grad(exact, (hidden, weight))
+    with torch.autocast("cpu", dtype):
         total, _ = linear_nll(hidden, weight, targets)
-    total.backward()
-    assert total.dtype == torch.float32
-    assert hidden.grad is not None
-    assert hidden.grad.dtype == torch.float32
-    torch.testing.assert_close(total, exact, rtol=1e-2, atol=0)
+    grads = torch.autograd.grad(total, (hidden, weight))
+    assert total.dtype == grads[0].dtype == grads[1].dtype == torch.float32
+    torch.testing.assert_close(total, exact, rtol=tolerance, atol=0)
+    torch.testing.assert_close(grads, exact_grads, rtol=tolerance, atol=tolerance)
 
 
-def test_without_a_gradient_the_value_is_the_same(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(nll, "_CHUNK_BYTES_CPU", 4 * 37 * 4)
+def test_a_second_backward_pass_is_refused():
+    """The first scales the kept gradients in place."""
+    hidden, weight, targets = random_inputs(dtype=torch.float32)
+    total, _ = linear_nll(hidden, weight, targets)
+    total.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="inplace"):
+        total.backward()
+
+
+@pytest.mark.usefixtures("few_rows_at_a_time")
+def test_without_a_gradient_the_value_is_the_same():
     hidden, weight, targets = random_inputs(dtype=torch.float32)
     expected = linear_nll(hidden, weight, targets)
     with torch.no_grad():

@@ -1,11 +1,10 @@
 import copy
-from typing import Literal
 
 import pytest
 import torch
 
 from gpt2_lightning.model.architecture import Architecture, build
-from gpt2_lightning.model.optimizers import MuonAdamW, parameter_groups
+from gpt2_lightning.model.optimizers import MuonAdamW, fuse, parameter_groups
 
 
 @pytest.fixture
@@ -47,21 +46,33 @@ def test_empty_groups_are_left_out():
     assert [group["name"] for group in parameter_groups(layer)] == ["vectors"]
 
 
-@pytest.mark.parametrize("rule", ["match_rms_adamw", "original"])
-def test_one_step_is_muons_and_adamws_own(model, rule: Literal["match_rms_adamw", "original"]):
-    twin = copy.deepcopy(model)
-    optimizer = MuonAdamW(parameter_groups(model), lr=1e-2, muon_lr=2e-2, adjust_lr_fn=rule)
-    train(model, optimizer, steps=3)
-    hidden, embeddings, vectors = parameter_groups(twin)
-    muon = torch.optim.Muon(hidden["params"], lr=2e-2, adjust_lr_fn=rule)
-    adamw = torch.optim.AdamW([embeddings, vectors], lr=1e-2, betas=(0.9, 0.95), weight_decay=0.1)
-    ids = torch.arange(16).reshape(2, 8)
-    for _ in range(3):
-        twin.zero_grad()
-        twin(ids, labels=ids).loss.backward()
-        muon.step()
-        adamw.step()
-    torch.testing.assert_close(model.state_dict(), twin.state_dict())
+def test_where_nothing_is_said_adamw_is_fused(model):
+    optimizer, twin = (torch.optim.AdamW(parameter_groups(m)) for m in (model, copy.deepcopy(model)))
+    fuse(optimizer)
+    assert all(group["fused"] for group in optimizer.param_groups)
+    for step in range(3):
+        for group, other in zip(optimizer.param_groups, twin.param_groups, strict=True):
+            for parameter, same in zip(group["params"], other["params"], strict=True):
+                parameter.grad = torch.full_like(parameter, 0.1 * (step + 1))
+                same.grad = parameter.grad.clone()
+        optimizer.step()
+        twin.step()
+    for group, other in zip(optimizer.param_groups, twin.param_groups, strict=True):
+        torch.testing.assert_close(group["params"], other["params"])
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        lambda groups: torch.optim.AdamW(groups, fused=False),
+        lambda groups: torch.optim.AdamW(groups, foreach=True),
+        lambda groups: torch.optim.Adagrad(groups),
+    ],
+)
+def test_what_was_said_of_fusing_stays(model, optimizer):
+    optimizer = optimizer(parameter_groups(model))
+    fuse(optimizer)
+    assert not any(group["fused"] for group in optimizer.param_groups)
 
 
 def test_it_learns(model):

@@ -135,8 +135,9 @@ def check_adapter(
 
 
 def virtual_tokens(adapter: Any) -> int:
-    """Positions that a method of prompt learning takes; 0 for every other."""
-    return int(getattr(adapter, "num_virtual_tokens", 0) or 0) if adapter.is_prompt_learning else 0
+    """Positions that a method of prompt learning takes; 0 for every other, and without an adapter."""
+    is_prompt_learning = adapter is not None and adapter.is_prompt_learning
+    return int(getattr(adapter, "num_virtual_tokens", 0) or 0) if is_prompt_learning else 0
 
 
 def inject(model: GPT2LMHeadModel, adapter: "PeftConfig", path: str) -> "tuple[PeftModel, set[str]]":

@@ -1,5 +1,6 @@
 """The LightningModule: GPT-2, its training step and its validation."""
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,10 +15,11 @@ from gpt2_lightning.data.datamodule import TextDataModule, datamodule_of
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.metrics import is_due, record
 from gpt2_lightning.model import adalora
-from gpt2_lightning.model.adaptation import Trainable, headless
+from gpt2_lightning.model.adaptation import Trainable, headless, virtual_tokens
 from gpt2_lightning.model.architecture import Architecture
+from gpt2_lightning.model.attention import plainly_causal
 from gpt2_lightning.model.nll import linear_nll
-from gpt2_lightning.model.optimizers import leave_scale_to_scaler, parameter_groups
+from gpt2_lightning.model.optimizers import fuse, leave_scale_to_scaler, parameter_groups
 from gpt2_lightning.model.recipe import AdapterState, Recipe, check_same_shapes
 from gpt2_lightning.run_length import total_steps
 
@@ -135,6 +137,8 @@ class GPT2Module(LightningModule):
             raise InputError(f"--model.optimizer: {error}") from None
         if self._loss_scaler is not None:
             leave_scale_to_scaler(optimizer)
+        else:
+            fuse(optimizer)
         return optimizer
 
     @property
@@ -166,7 +170,8 @@ class GPT2Module(LightningModule):
         """
         model: Any = self.model
         positions = {} if position_ids is None else {"position_ids": position_ids}
-        with headless(self.gpt2):
+        is_plain = position_ids is None and not virtual_tokens(self.recipe.adapter)
+        with headless(self.gpt2), plainly_causal(self.gpt2) if is_plain else nullcontext():
             hidden = model(input_ids=input_ids, use_cache=False, **positions).logits  # (B, V + T, D)
         hidden = hidden[:, -input_ids.shape[1] :]  # (B, T, D): without the virtual tokens of an adapter
         return linear_nll(hidden, self.gpt2.lm_head.weight, targets)

@@ -1,6 +1,6 @@
 """The negative log-likelihood of the targets, from hidden states, without keeping float32 logits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Float32 logits held at a time: on a CPU what stays in its cache, elsewhere what keeps kernels large.
-_CHUNK_BYTES_CPU = 2 * 2**20
-_CHUNK_BYTES = 256 * 2**20
+# Logits held at a time, and of these in float32: on a CPU little memory and what stays in its cache, elsewhere
+# what keeps kernels large.
+_LOGITS_BYTES_CPU, _FLOAT32_BYTES_CPU = 128 * 2**20, 2 * 2**20
+_LOGITS_BYTES, _FLOAT32_BYTES = 4 * 2**30, 256 * 2**20
 
 
 def linear_nll(
@@ -21,9 +22,9 @@ def linear_nll(
 
     The same value as `cross_entropy(hidden @ weight.T, targets, reduction="sum")`. The logits are
     computed once, in autocast's type if autocast is on and in `hidden`'s otherwise, and become
-    their own gradient in place, a few rows at a time in float32: one logits-sized buffer lives
-    where log-softmax and its backward keep three in float32. On CUDA Liger's fused kernel does the
-    same where `liger-kernel` is installed.
+    their own gradient in place, a few rows at a time in float32: where log-softmax and its backward
+    keep three float32 buffers of all logits, this keeps a part of one. The gradients are there after
+    the forward pass. On CUDA Liger's fused kernel does the same where `liger-kernel` is installed.
 
     Args:
         hidden: `(..., D)`, the last hidden states.
@@ -37,13 +38,13 @@ def linear_nll(
     """
     device = hidden.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
-    flat = targets.flatten()
+    rows, flat = hidden.flatten(0, -2), targets.flatten()
     if hidden.is_cuda and (fused := _liger()) is not None:
-        nll = fused(hidden.flatten(0, -2), weight, flat, ignore_index=ignore_index, reduction="sum")
+        nll = fused(rows, weight, flat, ignore_index=ignore_index, reduction="sum")
     elif torch.is_grad_enabled():
-        nll: Any = _LinearNLL.apply(hidden.flatten(0, -2), weight, flat, ignore_index, dtype)
+        nll: Any = _LinearNLL.apply(rows, weight, flat, ignore_index, dtype)
     else:
-        nll = _nll(hidden.flatten(0, -2).to(dtype) @ weight.to(dtype).T, flat, ignore_index)
+        nll = _nll(rows.to(dtype), weight.to(dtype), flat, ignore_index)
     return nll, (flat != ignore_index).sum()
 
 
@@ -60,50 +61,75 @@ def _liger() -> Callable[..., Tensor] | None:
 
 
 class _LinearNLL(torch.autograd.Function):
-    """`linear_nll`'s sum; the backward pass is two matrix products with the kept gradient of the logits."""
+    """`linear_nll`'s sum; the forward pass leaves its gradients, which the backward pass scales."""
 
     @staticmethod
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, ignore_index: int, dtype: torch.dtype
     ):
         hidden_cast, weight_cast = hidden.to(dtype), weight.to(dtype)
-        logits = hidden_cast @ weight_cast.T  # (N, V)
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        for chunk, chunk_targets in zip(*_chunks(logits, targets), strict=True):
-            total += _nll_and_gradient(chunk, chunk_targets, ignore_index)
-        ctx.save_for_backward(logits, hidden_cast, weight_cast)
-        ctx.dtypes = hidden.dtype, weight.dtype
+        grad_hidden = torch.empty_like(hidden_cast) if ctx.needs_input_grad[0] else None  # (N, D)
+        grad_weight = None  # (V, D)
+        start = 0
+        for logits, rows, row_targets in _logits(hidden_cast, weight_cast, targets):
+            for chunk, chunk_targets in _chunks(logits, row_targets):
+                total += _nll_and_gradient(chunk, chunk_targets, ignore_index)
+            if grad_hidden is not None:
+                torch.mm(logits, weight_cast, out=grad_hidden[start : start + len(rows)])
+            if ctx.needs_input_grad[1]:
+                grad_weight = _plus_product(grad_weight, logits.T, rows, weight.dtype)
+            start += len(rows)
+        ctx.save_for_backward(grad_hidden, grad_weight)
+        ctx.hidden_dtype = hidden.dtype
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
-        grad, (grad_logits, hidden, weight) = grad_outputs[0], ctx.saved_tensors
-        if grad_logits.dtype == torch.float16:  # scaled before the products, whose overflow the scaler cures
-            grad_logits, grad = grad_logits * grad, torch.ones_like(grad)
-        hidden_dtype, weight_dtype = ctx.dtypes
-        grad_hidden = grad_weight = None
-        if ctx.needs_input_grad[0]:
-            grad_hidden = (grad_logits @ weight).to(hidden_dtype) * grad
-        if ctx.needs_input_grad[1]:  # scaled in its small factor: the product has the size of the weight
-            grad_weight = (grad_logits.T @ (hidden * grad).to(hidden.dtype)).to(weight_dtype)
+        grad, (grad_hidden, grad_weight) = grad_outputs[0], ctx.saved_tensors
+        if grad_hidden is not None:
+            grad_hidden = grad_hidden.to(ctx.hidden_dtype) * grad
+        if grad_weight is not None:
+            grad_weight = grad_weight.mul_(grad)
         return grad_hidden, grad_weight, None, None, None
 
 
-def _chunks(logits: Tensor, targets: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+def _plus_product(total: Tensor | None, left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
+    """`total + left @ right` in `total`, which is of `dtype`; zero if not given."""
+    if total is None:
+        return (left @ right).to(dtype)
+    if total.dtype == left.dtype:
+        return total.addmm_(left, right)
+    return total.add_(left @ right)
+
+
+def _logits(
+    hidden: Tensor, weight: Tensor, targets: Tensor
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Logits `(R, V)` of as many rows as memory is given for, in one buffer; their hidden states and targets."""
+    budget = _LOGITS_BYTES_CPU if hidden.device.type == "cpu" else _LOGITS_BYTES
+    num_rows = max(1, budget // (hidden.element_size() * len(weight)))
+    buffer = hidden.new_empty(min(num_rows, len(hidden)), len(weight))
+    for rows, row_targets in zip(hidden.split(num_rows), targets.split(num_rows), strict=True):
+        yield torch.mm(rows, weight.T, out=buffer[: len(rows)]), rows, row_targets
+
+
+def _chunks(logits: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Views of a few rows each: of `logits` `(R, V)` and of `targets` `(R, 1)`."""
-    budget = _CHUNK_BYTES_CPU if logits.device.type == "cpu" else _CHUNK_BYTES
+    budget = _FLOAT32_BYTES_CPU if logits.device.type == "cpu" else _FLOAT32_BYTES
     rows = max(1, budget // (4 * logits.shape[1]))
-    return logits.split(rows), targets[:, None].split(rows)
+    return zip(logits.split(rows), targets[:, None].split(rows), strict=True)
 
 
-def _nll(logits: Tensor, targets: Tensor, ignore_index: int) -> Tensor:
+def _nll(hidden: Tensor, weight: Tensor, targets: Tensor, ignore_index: int) -> Tensor:
     """Sum of the NLL, where nobody asks for a gradient."""
-    total = torch.zeros((), dtype=torch.float32, device=logits.device)
-    for chunk, chunk_targets in zip(*_chunks(logits, targets), strict=True):
-        counted = chunk_targets != ignore_index  # (R, 1)
-        log_probabilities = torch.log_softmax(chunk, dim=1, dtype=torch.float32)
-        total -= log_probabilities.gather(1, chunk_targets.where(counted, 0)).where(counted, 0).sum()
+    total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+    for logits, _, row_targets in _logits(hidden, weight, targets):
+        for chunk, chunk_targets in _chunks(logits, row_targets):
+            counted = chunk_targets != ignore_index  # (R, 1)
+            log_probabilities = torch.log_softmax(chunk, dim=1, dtype=torch.float32)
+            total -= log_probabilities.gather(1, chunk_targets.where(counted, 0)).where(counted, 0).sum()
     return total
 
 
@@ -112,8 +138,11 @@ def _nll_and_gradient(logits: Tensor, targets: Tensor, ignore_index: int) -> Ten
     counted = targets != ignore_index  # (R, 1)
     index = targets.where(counted, 0)
     work = torch.log_softmax(logits, dim=1, dtype=torch.float32)  # (R, V)
-    nll = -work.gather(1, index).where(counted, 0).sum()
-    work.exp_()
-    work.scatter_add_(1, index, torch.full_like(index, -1, dtype=torch.float32))
-    logits.copy_(work.mul_(counted))
-    return nll
+    of_targets = work.gather(1, index)  # (R, 1)
+    torch.exp(work, out=work if logits.dtype != work.dtype else logits)
+    if logits.dtype != work.dtype:
+        logits.copy_(work)
+    logits.scatter_(1, index, (of_targets.exp() - 1).to(logits.dtype))
+    if not logits.is_cpu or not counted.all():  # elsewhere, looking at it would wait for the device
+        logits.mul_(counted)
+    return -of_targets.where(counted, 0).sum()

@@ -1,27 +1,48 @@
 """Parameter groups, and an optimizer that is good at small budgets."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
+from gpt2_lightning.model.muon import AdjustLR, Muon, check_layouts, layouts
+
 HIDDEN_MATRICES = "hidden_matrices"
+_FUSING_DEVICES = ("cpu", "cuda", "mps")
+_SLOWER = ("foreach", "differentiable")  # what excludes a fused step
 
 
 def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
     """The trainable parameters in three named groups, without those that are empty.
 
     `hidden_matrices` (two dimensions, inside the blocks), `embeddings` (two dimensions, outside
-    them) and `vectors` (biases and layer norms), the last without weight decay.
+    them) and `vectors` (biases and layer norms), the last without weight decay. The first has the
+    `layouts` that `Muon` needs.
     """
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    hidden = [p for n, p in named if p.ndim >= 2 and ".h." in n]
     groups: list[dict[str, Any]] = [
-        {"name": HIDDEN_MATRICES, "params": [p for n, p in named if p.ndim >= 2 and ".h." in n]},
+        {"name": HIDDEN_MATRICES, "params": hidden, "layouts": layouts(model, hidden)},
         {"name": "embeddings", "params": [p for n, p in named if p.ndim >= 2 and ".h." not in n]},
         {"name": "vectors", "params": [p for n, p in named if p.ndim < 2], "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
+
+
+def fuse(optimizer: torch.optim.Optimizer) -> None:
+    """Let Adam, AdamW and SGD take their fused step, where nothing was said of `fused` and `foreach`.
+
+    torch's own choice takes one tensor at a time on a CPU: 4 times as long. A checkpoint's choice counts
+    over this one, so that a run goes on as it began.
+    """
+    if not isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW | torch.optim.SGD):
+        return
+    unsaid = not any(optimizer.defaults[option] for option in _SLOWER) and optimizer.defaults["fused"] is None
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    if unsaid and all(p.device.type in _FUSING_DEVICES and p.is_floating_point() for p in parameters):
+        for group in optimizer.param_groups:
+            group["fused"] = True
 
 
 def leave_scale_to_scaler(optimizer: Any) -> None:
@@ -38,9 +59,8 @@ def leave_scale_to_scaler(optimizer: Any) -> None:
 class MuonAdamW(torch.optim.Optimizer):
     """Muon for the matrices inside the blocks, AdamW for everything else, as one optimizer.
 
-    `torch.optim.Muon` and `torch.optim.AdamW` do the work, each on its groups; groups and state are
-    shared with them, so that schedules, checkpoints and gradient scaling see one optimizer.
-    Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/.
+    `Muon` and `torch.optim.AdamW` do the work, each on its groups; groups and state are shared with them,
+    so that schedules, checkpoints and gradient scaling see one optimizer.
 
     Args:
         params: groups as `parameter_groups` makes them.
@@ -50,11 +70,11 @@ class MuonAdamW(torch.optim.Optimizer):
         eps: added to AdamW's denominator.
         momentum: of Muon.
         weight_decay: decoupled, for matrices and embeddings, in units of the group's learning rate.
-        adjust_lr_fn: what the size of Muon's updates follows. `match_rms_adamw`: times
-            0.2 · √max(rows, columns), so that one learning rate means the same as AdamW's (Liu et al. 2025,
-            Moonlight), and suits one width. `original`: updates of the spectral norm √max(1, rows/columns)
-            at every width, so that one learning rate suits many (Yang et al. 2023, A Spectral Condition for
-            Feature Learning).
+        adjust_lr_fn: how far a step of Muon goes, by the number of a matrix' outputs and inputs.
+            `match_rms_adamw`: times 0.2 · √max(outputs, inputs), as far per element as AdamW's steps
+            usually go, so that both may have one learning rate (Liu et al. 2025, Moonlight). `original`:
+            times √max(1, outputs / inputs), so that what a layer puts out changes as much at every width
+            (Jordan et al. 2024).
     """
 
     def __init__(
@@ -66,22 +86,14 @@ class MuonAdamW(torch.optim.Optimizer):
         eps: float = 1e-8,
         momentum: float = 0.95,
         weight_decay: float = 0.1,
-        adjust_lr_fn: Literal["match_rms_adamw", "original"] = "match_rms_adamw",
+        adjust_lr_fn: AdjustLR = "match_rms_adamw",
     ) -> None:
         groups = list(params)
         matrices = [group for group in groups if group.get("name") == HIDDEN_MATRICES]
         others = [group for group in groups if group.get("name") != HIDDEN_MATRICES]
         self._parts: list[torch.optim.Optimizer] = []
         if matrices:
-            self._parts.append(
-                torch.optim.Muon(
-                    matrices,
-                    lr=muon_lr,
-                    momentum=momentum,
-                    weight_decay=weight_decay,
-                    adjust_lr_fn=adjust_lr_fn,
-                )
-            )
+            self._parts.append(Muon(matrices, muon_lr, momentum, weight_decay, adjust_lr_fn))
         if others:
             self._parts.append(
                 torch.optim.AdamW(others, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
@@ -92,11 +104,12 @@ class MuonAdamW(torch.optim.Optimizer):
     def _share(self) -> None:
         """Let both parts work on this optimizer's groups and state."""
         for part in self._parts:
-            is_muon = isinstance(part, torch.optim.Muon)
+            is_muon = isinstance(part, Muon)
             part.param_groups = [g for g in self.param_groups if (g["name"] == HIDDEN_MATRICES) == is_muon]
             part.state = self.state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        check_layouts(state_dict)
         super().load_state_dict(state_dict)
         self._share()
 

@@ -1,0 +1,115 @@
+"""What this machine multiplies matrices with, and how fast in each number format."""
+
+import os
+import platform
+import time
+from functools import cache
+
+import torch
+
+_X86 = {"AMX": "amx_bf16", "AVX-512 bf16": "avx512_bf16", "AVX-512": "avx512_f", "AVX2": "avx2"}
+"""Kinds of x86 CPU, the fastest at matrix products first, each with torch's name of what makes it one."""
+_NATIVE_BF16 = ("AMX", "AVX-512 bf16")
+_MEASURE_SECONDS = 0.2
+_CLEARLY_FASTER = 1.5  # between formats that a measurement must tell apart; real gains are 2 and more
+
+
+def cpu_kind() -> str:
+    """`AMX`, `AVX-512 bf16`, `AVX-512`, `AVX2`, `NEON bf16`, `NEON`, or the architecture's name.
+
+    The best that both the CPU has and oneDNN may use: `ONEDNN_MAX_CPU_ISA=AVX2` makes every x86 CPU an
+    `AVX2` one, since it is oneDNN that multiplies in bf16.
+    """
+    has = _capabilities()
+    allowed = list(_X86.items())[_first_allowed() :]
+    for kind, capability in allowed:
+        if has.get(capability):
+            return kind
+    if has.get("neon"):
+        return "NEON bf16" if has.get("bf16") else "NEON"
+    return platform.machine() or "unknown"
+
+
+def cpu_description() -> str:
+    """The CPU as a benchmark names it: model, kind, and cores of this process."""
+    name = _capabilities().get("cpu_name") or platform.processor() or "CPU"
+    return f"{name} ({cpu_kind()}), {available_cores()} cores"
+
+
+def available_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _capabilities() -> dict[str, object]:
+    return dict(getattr(torch.cpu, "get_capabilities", dict)())  # not in every torch that we allow
+
+
+def _first_allowed() -> int:
+    """Index of the best kind of `_X86` that the environment leaves to oneDNN."""
+    limit = (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "ALL").upper()
+    if limit in ("ALL", "DEFAULT") or "AMX" in limit:
+        return 0
+    if limit.endswith("16") or limit.startswith("AVX10"):  # AVX512_CORE_BF16, AVX512_CORE_FP16
+        return 1
+    return 2 if limit.startswith("AVX512") else 3
+
+
+def has_native_bf16(device: torch.device) -> bool | None:
+    """Whether bf16 products have instructions of their own; `None` where only a measurement can tell.
+
+    True of GPUs from compute capability 8, and of CPUs with AMX or AVX-512 BF16. An ARM CPU with bf16 has
+    them, but not every build of torch uses them.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != "cpu":
+        return False
+    kind, has = cpu_kind(), _capabilities()
+    if kind in _X86:
+        converts = has.get("avx_ne_convert") and _first_allowed() == 0
+        return kind in _NATIVE_BF16 or (None if converts else False)
+    return False if kind == "NEON" else None
+
+
+@cache
+def matrix_rate(dtype: torch.dtype) -> float:
+    """Floating-point operations per second of the CPU in matrix products of this format, measured.
+
+    The best of square products of doubling size, as far as a fifth of a second reaches: where a format is
+    emulated, small products tell enough.
+    """
+    started, size, best = time.perf_counter(), 64, 0.0
+    torch.mm(*[torch.ones(size, size, dtype=dtype)] * 2)  # makes what is made once
+    while True:
+        matrix = torch.ones(size, size, dtype=dtype)
+        begun = time.perf_counter()
+        torch.mm(matrix, matrix)
+        ended = time.perf_counter()
+        best = max(best, 2 * size**3 / (ended - begun))
+        left = _MEASURE_SECONDS - (ended - started)
+        if 16 * (ended - begun) < left:  # twice the size is 8 times the work, and more where it is emulated
+            size *= 2
+        elif 2 * (ended - begun) > left:
+            return best
+
+
+def is_clearly_faster(dtype: torch.dtype, other: torch.dtype = torch.float32) -> bool:
+    """Whether the CPU, measured, multiplies so much faster in `dtype` that no noise explains it."""
+    return matrix_rate(dtype) > _CLEARLY_FASTER * matrix_rate(other)
+
+
+def fastest_format(device: torch.device) -> torch.dtype:
+    """The number format in which the device multiplies matrices fastest.
+
+    bf16 where it is native, fp16 on GPUs with older tensor cores (compute capability 7), float32 elsewhere;
+    measured on CPUs whose capabilities do not tell.
+    """
+    native = has_native_bf16(device)
+    if native or (native is None and is_clearly_faster(torch.bfloat16)):
+        return torch.bfloat16
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0):
+        return torch.float16
+    return torch.float32
