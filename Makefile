@@ -44,10 +44,11 @@ known-names: # before the environment is made: a mistyped name is said at once
 train: known-names $(ENVIRONMENT) ## train: EXPERIMENT= MODEL= DATA= ADAPTER= LOGGER= name files of configs/, ARGS= is passed on
 	@$(PY) train.py fit $(RUN_OPTIONS) $(ARGS)
 
-preflight: known-names $(ENVIRONMENT) ## what such a run would do, with a decoded batch; short of training
+preflight: known-names $(ENVIRONMENT) ## what such a run would do and how long it would take, with a decoded batch
 	@$(PY) train.py preflight $(RUN_OPTIONS) $(ARGS)
 
-tokens: preflight ## the same: it reads and tokenizes DATA= ahead of time
+tokens: known-names $(ENVIRONMENT) ## read and tokenize DATA= ahead of time
+	@$(PY) train.py preflight $(RUN_OPTIONS) --measure false $(ARGS)
 
 export: $(ENVIRONMENT) ## write a run's best model as a Hugging Face folder: RUN= [MERGE=1 works an adapter into the model]
 	@$(PY) train.py export --config $(given_run)/config.yaml --ckpt_path $(or \

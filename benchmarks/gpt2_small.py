@@ -1,8 +1,9 @@
 """A step of GPT-2 small: this project against nanoGPT, a plain loop and Hugging Face's Trainer.
 
-`python benchmarks/gpt2_small.py [--nanogpt FOLDER]` trains 124 million parameters in float32 on random tokens,
-8 rows of 256, without dropout: each variant in a process of its own, in turns. nanoGPT takes part where FOLDER
-holds its `model.py`. Prints a Markdown table of the seconds of a step and of the peak resident memory.
+`python benchmarks/gpt2_small.py [--nanogpt FOLDER]` trains 124 million parameters in float32 on random
+tokens, 8 rows of 256, without dropout: each variant in a process of its own, in turns. nanoGPT takes part
+where FOLDER holds its `model.py`. Prints a Markdown table of the seconds of a step and of the peak resident
+memory.
 """
 
 import argparse
@@ -12,12 +13,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 from lightning.pytorch import Callback
 
-kind_of_cpu = lambda: "cpu"
+from gpt2_lightning.hardware import cpu_description
+from gpt2_lightning.malloc import keep_freed_memory
 
 ROOT = Path(__file__).parent.parent
 ROWS, BLOCK, VOCABULARY = 8, 256, 50_257
@@ -48,7 +51,9 @@ def nanogpt(steps: int, folder: str) -> None:
     sys.path.insert(0, folder)
     import model as theirs  # pyright: ignore[reportMissingImports]
 
-    config = theirs.GPTConfig(BLOCK, VOCABULARY, SHAPE["n_layer"], SHAPE["n_head"], SHAPE["n_embd"], 0.0, True)
+    config = theirs.GPTConfig(
+        BLOCK, VOCABULARY, SHAPE["n_layer"], SHAPE["n_head"], SHAPE["n_embd"], 0.0, True
+    )
     model = theirs.GPT(config)
     optimizer = model.configure_optimizers(
         RECIPE["weight_decay"], RECIPE["lr"], RECIPE["betas"], device_type="cpu"
@@ -71,6 +76,7 @@ def plain_loop(steps: int) -> None:
     module = GPT2Module(Architecture(**SHAPE, **DROPOUTS))
     module.model = build(module.recipe.architecture, VOCABULARY, end_of_text=VOCABULARY - 1)
     optimizer = torch.optim.AdamW(parameter_groups(module), fused=True, **RECIPE)
+    keep_freed_memory()
     for rows in tokens(steps):
         nll, num_targets = module(rows[:, :-1].contiguous(), rows[:, 1:].contiguous())
         (nll / num_targets).backward()
@@ -87,7 +93,6 @@ def fit(steps: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         for split in ("train", "val"):
             tokens(steps).to(torch.uint16).numpy().tofile(f"{name}/{split}.bin")
-        characters = {"class_path": "Characters"}
         options = {
             "config": ROOT / "configs/experiment/pretrain_gpt2_small.yaml",
             "trainer.callbacks": "gpt2_small.Clock",
@@ -160,7 +165,7 @@ def measure(variant: str, steps: int, folder: str | None) -> tuple[float, float]
     }
     torch.manual_seed(0)
     ways[variant]()
-    seconds = [end - start for start, end in zip(ends[1:-1], ends[2:], strict=True)]
+    seconds = [end - start for start, end in pairwise(ends[1:])]
     return statistics.median(seconds), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
@@ -184,8 +189,10 @@ def main() -> None:
             if run.returncode:
                 sys.exit(f"{variant} failed:\n{run.stderr[-2000:]}")
             figures[variant].append([float(number) for number in run.stdout.splitlines()[-1].split()])
-    print(f"{kind_of_cpu()}, torch {torch.__version__}, {torch.get_num_threads()} threads, float32;")
-    print(f"{ROWS} rows of {BLOCK}, medians of {options.rounds} rounds of {options.steps - 2} steps in turns\n")
+    print(f"{cpu_description()}, torch {torch.__version__}, {torch.get_num_threads()} threads, float32;")
+    print(
+        f"{ROWS} rows of {BLOCK}, medians of {options.rounds} rounds of {options.steps - 2} steps in turns\n"
+    )
     print("| | seconds a step | of each round | GiB |\n|---|---:|---:|---:|")
     for variant, rounds in figures.items():
         seconds, gibibytes = (statistics.median(column) for column in zip(*rounds, strict=True))

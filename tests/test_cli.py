@@ -210,12 +210,32 @@ def test_preflight_shows_counts_and_a_decoded_row(tmp_path: Path, capsys: pytest
         r"document 1, masked +0-\d+ +'\d+ and \d+ is '\n +document 1, learned +\d+-\d+ +'\d+<", out
     )
     assert "filled up" in out
+    assert "time     unknown: the run has fewer than three steps" in out, "it has one"
+    assert not (tmp_path / "logs").exists()
+
+
+def test_preflight_tells_time_and_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    two_layers = ["--model.architecture.n_layer=2", "--trainer.precision=32-true"]
+    longer = [
+        "--trainer.max_steps=7200",
+        "--trainer.accumulate_grad_batches=2",
+        "--trainer.val_check_interval=4",
+    ]
+    assert main("preflight", *options(tmp_path)[1:], *TEXT, *TOY, *two_layers, *longer) == 0
+    out = capsys.readouterr().out
+    found = re.search(
+        r"time     about ([0-9:]+) on this machine: ([0-9.]+) s each \(data [0-9]+%, forward", out
+    )
+    assert found is not None, out
+    assert "with --model.architecture.n_layer 1 about" in out
+    assert re.search(r"memory   [0-9.]+ GiB at its peak", out)
     assert not (tmp_path / "logs").exists()
 
 
 def test_preflight_builds_the_store_ahead_of_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert main("preflight", *options(tmp_path)[1:], *TEXT, *TOY) == 0
-    assert "TextFiles" in capsys.readouterr().out
+    assert main("preflight", *options(tmp_path)[1:], *TEXT, *TOY, "--measure=false") == 0
+    assert "TextFiles" in (out := capsys.readouterr().out)
+    assert "time " not in out
     assert fit(tmp_path) == 0
     assert "Reading and tokenizing" not in capsys.readouterr().out
 
@@ -489,6 +509,51 @@ def test_a_refused_resume_changes_nothing(finished: Path, tmp_path: Path):
         assert stop.value.code == 2
         assert (folder / "config.yaml").read_bytes() == before
         assert json.loads((folder / "summary.json").read_text())["status"] == "finished"
+
+
+def test_an_emulated_precision_is_allowed_and_warned_about(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True}, raising=False)
+    monkeypatch.setattr("gpt2_lightning.precision.matrix_rate", lambda dtype: 40 ** (dtype.itemsize / 2))
+    assert fit(tmp_path, "--trainer.precision=bf16-mixed") == 0
+    said = capsys.readouterr()
+    assert "--trainer.precision bf16-mixed: this CPU (AVX2) only emulates bf16" in said.err
+    assert "40 times as long" in said.err
+    assert "bf16-mixed on cpu (AVX2, " in said.out
+
+
+def test_fp16_on_a_cpu_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as stop:
+        fit(tmp_path, "--trainer.precision=16-mixed")
+    assert stop.value.code == 2
+    assert "--trainer.precision 16-mixed: is not supported on a CPU" in capsys.readouterr().err
+    assert not (tmp_path / "logs").exists()
+
+
+LACKING = """
+import os, signal, sys
+from pathlib import Path
+
+import lightning.pytorch, psutil, transformers.models.gpt2.modeling_gpt2  # on Linux these need them
+
+for name in ("SIGUSR1", "SIGUSR2", "SIGHUP", "SIGKILL", "SIGALRM", "SIGXFSZ"):
+    delattr(signal, name)
+del os.sched_getaffinity
+sys.modules["resource"] = None
+
+from gpt2_lightning.cli import main
+
+sys.exit(main(Path("configs") / "default.yaml"))
+"""
+
+
+def test_a_run_without_what_windows_lacks(tmp_path: Path):
+    """Signals, CPU affinity and the `resource` module are missing there; the rest was not tried."""
+    command = [sys.executable, "-c", LACKING, *options(tmp_path), *TEXT, *TOY]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    assert json.loads((run_folder(tmp_path) / "summary.json").read_text())["peak_memory_bytes"] > 10**7
 
 
 def test_fused_adamw_clips_in_bf16(tmp_path: Path):

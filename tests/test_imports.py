@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 SOURCE = ROOT / "src" / "gpt2_lightning"
 LAYERS = [
     {"errors", "ranges", "metrics", "precision", "locations", "run_length"}
-    | {"secret_options", "step_lines", "checksums", "assignment", "yaml_file"},
+    | {"secret_options", "step_lines", "checksums", "assignment", "yaml_file", "hardware", "malloc"},
     {"data", "model"},
     {"callbacks"},
     {"inference", "runs"},
@@ -23,6 +23,8 @@ LEAVES = [
     "data/sampler",
     "model/nll",
     "model/optimizers",
+    "model/muon",
+    "model/attention",
     "model/architecture",
     "model/sampling",
     "model/generation",

@@ -22,6 +22,7 @@ from gpt2_lightning.callbacks.checkpoint_io import SafeCheckpointIO, newest_whol
 from gpt2_lightning.callbacks.checkpoints import Checkpoints
 from gpt2_lightning.callbacks.guards import Guards
 from gpt2_lightning.callbacks.histograms import Histograms
+from gpt2_lightning.callbacks.pace import Pace
 from gpt2_lightning.callbacks.patience import Patience
 from gpt2_lightning.callbacks.progress import Progress
 from gpt2_lightning.callbacks.pruning import Pruning
@@ -32,6 +33,7 @@ from gpt2_lightning.callbacks.warmup import WarmupSchedule
 from gpt2_lightning.consistency import check
 from gpt2_lightning.data.datamodule import TextDataModule
 from gpt2_lightning.errors import DivergedError, InputError
+from gpt2_lightning.hardware import thread_warning
 from gpt2_lightning.inference.card import model_card
 from gpt2_lightning.inference.export import export, load_weights
 from gpt2_lightning.locations import LATEST, locate
@@ -39,7 +41,7 @@ from gpt2_lightning.malloc import keep_freed_memory
 from gpt2_lightning.model.module import GPT2Module
 from gpt2_lightning.option_errors import Parser, check_configs, fail
 from gpt2_lightning.out_of_memory import is_out_of_memory, remedy
-from gpt2_lightning.precision import best_precision
+from gpt2_lightning.precision import best_precision, emulation_warning, takes_cpu
 from gpt2_lightning.quiet import quiet
 from gpt2_lightning.ranges import NonNegativeInt
 from gpt2_lightning.run_length import time_share, total_steps
@@ -140,6 +142,7 @@ class GPT2CLI(LightningCLI):
         trainer = config.trainer
         if trainer.precision is None:
             trainer.precision = best_precision(trainer.accelerator)
+        self._warn_of_slowness(trainer)
         if config.model.optimizer is None:  # a default of the option would hand its settings to other classes
             config.model.optimizer = Namespace(class_path="torch.optim.AdamW", init_args=Namespace())
         if config.model.compile:
@@ -156,6 +159,24 @@ class GPT2CLI(LightningCLI):
                 logger.init_args.save_dir = str(folder)
             if isinstance(logger, Namespace) and logger.class_path.endswith(".WeightsAndBiases"):
                 weights_and_biases.mode()  # refuses a key that is none; a constructor's errors are wrapped
+
+    def _warn_of_slowness(self, trainer: Namespace) -> None:
+        """Say what the CPU will be slow at, before it is.
+
+        Raises:
+            InputError: for fp16 with a loss scaler, in whose place Lightning would take bf16.
+        """
+        precision = str(trainer.precision)
+        if self.subcommand == "export" or not takes_cpu(str(trainer.accelerator)):
+            return
+        if precision in ("16", "16-mixed"):
+            raise InputError(
+                f"--trainer.precision {precision}: is not supported on a CPU; give 32-true, or bf16-mixed "
+                "where the CPU has bf16"
+            )
+        if rank_zero_only.rank == 0:  # pyright: ignore[reportFunctionMemberAccess]
+            for warning in filter(None, (emulation_warning(precision), thread_warning())):
+                print(warning, file=sys.stderr)
 
     def _run_folder(self, config: Namespace) -> Path:
         """Where this run writes: the folder of the checkpoint it continues, or a new one."""
@@ -189,7 +210,8 @@ class GPT2CLI(LightningCLI):
         if self.subcommand == "fit" and (assignment := Assignment.given()):
             trainer.callbacks.append(Pruning(assignment))
         if trainer.enable_progress_bar is not False:
-            trainer.callbacks.append(Progress(self._get(self.config_init, "throughput")))
+            throughput = self._get(self.config_init, "throughput")
+            trainer.callbacks += [Progress(throughput), Pace(throughput)]
         return super().instantiate_trainer(plugins=[*_as_list(trainer.plugins), SafeCheckpointIO()], **kwargs)
 
     def after_fit(self) -> None:

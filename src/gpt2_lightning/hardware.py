@@ -43,6 +43,17 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def thread_warning() -> str | None:
+    """What more threads than cores cost; `None` where there are not more."""
+    threads, cores = torch.get_num_threads(), available_cores()
+    if threads <= cores:
+        return None
+    return (
+        f"warning: torch has {threads} threads for {cores} cores: they wait for each other, which can take a "
+        f"hundred times as long; set OMP_NUM_THREADS={cores}"
+    )
+
+
 def _capabilities() -> dict[str, object]:
     return dict(getattr(torch.cpu, "get_capabilities", dict)())  # not in every torch that we allow
 

@@ -18,9 +18,13 @@ def best_precision(accelerator: str = "auto") -> str:
     """
     if accelerator in {"auto", "gpu", "cuda"} and torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.get_device_capability() >= (8, 0) else "16-mixed"
-    if accelerator == "cpu" or (accelerator == "auto" and not torch.backends.mps.is_available()):
-        return _NAMES[fastest_format(_CPU)]
-    return "32-true"
+    return _NAMES[fastest_format(_CPU)] if takes_cpu(accelerator) else "32-true"
+
+
+def takes_cpu(accelerator: str) -> bool:
+    """Whether Lightning trains on the CPU under `trainer.accelerator`."""
+    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    return accelerator == "cpu" or (accelerator == "auto" and not has_gpu)
 
 
 def product_format(precision: str) -> torch.dtype:
@@ -30,11 +34,12 @@ def product_format(precision: str) -> torch.dtype:
     return torch.float16 if "16" in precision else torch.float32
 
 
-def emulation_warning(precision: str) -> str | None:
-    """What a CPU that only emulates this precision loses by it, measured; `None` if it loses nothing.
+def emulation_warning(precision: str, option: str = "--trainer.precision") -> str | None:
+    """What training on a CPU that only emulates this precision costs, measured; `None` if it costs nothing.
 
     Args:
         precision: Lightning's name.
+        option: that gave it.
     """
     dtype = product_format(precision)
     if dtype == torch.float32 or fastest_format(_CPU) == dtype:
@@ -42,7 +47,8 @@ def emulation_warning(precision: str) -> str | None:
     factor = matrix_rate(torch.float32) / matrix_rate(dtype)
     if factor < 1:
         return None
+    name = "bf16" if dtype == torch.bfloat16 else "fp16"
     return (
-        f"this CPU ({cpu_kind()}) only emulates {'bf16' if dtype == torch.bfloat16 else 'fp16'}: a matrix "
-        f"product takes {factor:,.1f} times as long as in float32"
+        f"warning: {option} {precision}: this CPU ({cpu_kind()}) only emulates {name}: a matrix "
+        f"product takes {factor:,.0f} times as long as in float32; 32-true is faster"
     )

@@ -23,17 +23,19 @@ class GPT2Trainer(Trainer):
         datamodule: TextDataModule,
         ckpt_path: str | None = None,
         weights_only: bool | None = None,
+        measure: bool = True,
     ) -> None:
-        """Build the token store, and say what a run would do: counts, arithmetic, one decoded row.
+        """Build the token store, and say what a run would do: counts, arithmetic, time, one decoded row.
 
         Args:
             model: whose parameters are counted.
             datamodule: whose corpus it is.
             ckpt_path: not used; a run's configuration has it.
             weights_only: not used; a run's configuration has it.
+            measure: take a few optimizer steps, to tell the run's time and memory.
         """
         self._get_ready(model, datamodule)
-        print(preflight.report(self, model, datamodule))
+        print(preflight.report(self, model, datamodule, measure))
 
     def _get_ready(self, model: GPT2Module, datamodule: TextDataModule) -> None:
         """Give both to each other, as Lightning does for its own verbs, with the token store there."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins import MixedPrecision
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
@@ -144,3 +145,18 @@ def test_documents_of_a_row_do_not_see_each_other():
     assert torch.equal(first, second)
     torch.testing.assert_close(first, alone)
     assert not torch.equal(module(row, targets)[0], module(other, targets)[0])
+
+
+def test_fp16_with_a_scaler_gives_the_gradients_of_float32(
+    train: Callable[..., Trainer], datamodule: Callable[..., TextDataModule]
+):
+    """In relative norm within the 11 bits of fp16; the scale, 2^16, is taken out once and before clipping."""
+    steps = []
+    for scaler in (None, torch.amp.GradScaler("cpu")):
+        kept, module = KeepGradients(), tiny_module(optimizer=lambda p: torch.optim.AdamW(p, lr=1e-3))
+        plugins = [MixedPrecision("16-mixed", "cpu", scaler=scaler)] if scaler else []
+        train([kept], datamodule(), module, plugins=plugins, gradient_clip_val=0.1, limit_val_batches=0)
+        assert module.grad_norm > 0.1, "clipped"
+        steps.append(torch.cat([gradient.flatten() for gradient in kept.steps[0].values()]))
+        assert len(kept.steps) == 4
+    assert (steps[1] - steps[0]).norm() / steps[0].norm() < 2**-10

@@ -4,6 +4,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
+import psutil
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
@@ -40,7 +41,7 @@ class Pruning(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        is_alone = os.getppid() != self._parent or not _is_alive(self._assignment.worker)
+        is_alone = os.getppid() != self._parent or not psutil.pid_exists(self._assignment.worker)
         if trainer.is_global_zero and is_alone:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -69,16 +70,6 @@ class Pruning(Callback):
         except UpdateFinishedTrialError:
             return False
         return self._trial.should_prune() and trainer.global_step < total_steps(trainer)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _trial(assignment: Assignment) -> "Trial":

@@ -5,7 +5,8 @@ import signal
 import subprocess
 from typing import Any
 
-_EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
+_SIGUSR1: signal.Signals | None = getattr(signal, "SIGUSR1", None)  # Windows has none
+_EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143} | ({_SIGUSR1: 143} if _SIGUSR1 else {})
 
 
 class RunInterrupted(BaseException):
@@ -49,7 +50,7 @@ class StopSignals:
         job = os.environ.get("SLURM_JOB_ID")
         if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
             job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-        if number == signal.SIGUSR1 and job and self._is_talking:
+        if number == _SIGUSR1 and job and self._is_talking:
             try:
                 subprocess.run(["scontrol", "requeue", job], check=True)
             except (OSError, subprocess.SubprocessError) as error:

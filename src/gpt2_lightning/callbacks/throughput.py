@@ -1,5 +1,6 @@
 """How fast training goes, and how long it will still take."""
 
+import sys
 import time
 from typing import Any, NamedTuple, cast
 
@@ -10,8 +11,10 @@ from transformers import GPT2LMHeadModel
 
 from gpt2_lightning import metrics
 from gpt2_lightning.data.datamodule import datamodule_of
+from gpt2_lightning.hardware import matrix_rate
 from gpt2_lightning.metrics import is_due, record
 from gpt2_lightning.model.architecture import flops_per_token
+from gpt2_lightning.precision import product_format
 from gpt2_lightning.run_length import expected_steps, time_share
 
 _PEAK_16_BIT = {"h200": 989e12, "b200": 2250e12, "l40s": 362e12, "l40": 181e12}
@@ -78,6 +81,10 @@ class Throughput(Callback):
         """Most memory in use so far: of the GPU, or of this process on a CPU."""
         return torch.cuda.max_memory_allocated(self._device) if self._is_cuda else _peak_resident_bytes()
 
+    def product_seconds(self, tokens: float) -> float | None:
+        """What the matrix products of so many tokens of this rank take at the device's peak, if known."""
+        return tokens * self._flops_per_token / self._peak_flops if self._peak_flops else None
+
     @property
     def _is_cuda(self) -> bool:
         return self._device is not None and self._device.type == "cuda"
@@ -140,7 +147,7 @@ class Throughput(Callback):
 
 def _peak_flops(device: torch.device, precision: str) -> float | None:
     """Floating-point operations per second that the device can do at this precision, if known."""
-    dtype = torch.bfloat16 if "bf16" in precision else torch.float16 if "16" in precision else torch.float32
+    dtype = product_format(precision)
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device).lower()
         for known, flops in _PEAK_16_BIT.items():
@@ -148,24 +155,17 @@ def _peak_flops(device: torch.device, precision: str) -> float | None:
                 return flops if dtype != torch.float32 else None
         return get_available_flops(device, dtype)
     if device.type == "cpu":
-        return _measured_flops(dtype)
+        return matrix_rate(dtype)
     return None
 
 
-def _measured_flops(dtype: torch.dtype, size: int = 2048, tries: int = 3) -> float:
-    """The best of a few square matrix products on the CPU; takes some tenths of a second."""
-    matrix = torch.ones(size, size, dtype=dtype)
-    best = float("inf")
-    for _ in range(tries):
-        started = time.perf_counter()
-        torch.mm(matrix, matrix)
-        best = min(best, time.perf_counter() - started)
-    return 2 * size**3 / best
-
-
 def _peak_resident_bytes() -> int:
-    import resource
-    import sys
+    try:
+        import resource
+    except ImportError:  # on Windows
+        import psutil
 
+        memory = psutil.Process().memory_info()
+        return getattr(memory, "peak_wset", memory.rss)
     unit = 1 if sys.platform == "darwin" else 1024  # Linux reports kibibytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

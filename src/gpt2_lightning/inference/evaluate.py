@@ -18,6 +18,7 @@ from gpt2_lightning.inference.trained_on import corpus_of, count_seen
 from gpt2_lightning.metrics import CONFIDENCE, perplexity
 from gpt2_lightning.model.generation import context_of
 from gpt2_lightning.model.scoring import token_nll, windows
+from gpt2_lightning.precision import emulation_warning
 from gpt2_lightning.ranges import PositiveInt
 
 _MANY = 1e6  # a perplexity with digits that say nothing
@@ -61,6 +62,8 @@ def evaluate(
     for its_split, source in data.sources.items():
         source.put_at(f"--data.{'source' if its_split == 'train' else its_split}")
     loaded = [load_model(name, "models") for name in models]
+    if loaded[0][0].device.type == "cpu" and (warning := emulation_warning(precision, "--precision")):
+        print(warning, file=sys.stderr)
     block, step = _window(min(context_of(model) for model, _, _ in loaded), block_size, stride)
     apart = data.source.is_instructions if documents_apart is None else documents_apart
     texts = read_texts(data, split)

@@ -52,7 +52,7 @@ def orthogonalize(matrices: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _even_terms(gram: Tensor, b: float, c: float) -> Tensor:
-    """b G + c G² `(B, M, M)`: what a step adds to a X is this times X, for G = X Xᵀ."""
+    """What a step multiplies X with, besides a I: b G + c G² `(B, M, M)`, for G = X Xᵀ."""
     return torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
 
 

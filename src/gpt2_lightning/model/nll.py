@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Logits held at a time, and of these in float32: on a CPU little memory and what stays in its cache, elsewhere
-# what keeps kernels large.
+# Logits held at a time, and of these in float32: on a CPU little memory and what stays in its cache,
+# elsewhere what keeps kernels large.
 _LOGITS_BYTES_CPU, _FLOAT32_BYTES_CPU = 128 * 2**20, 2 * 2**20
 _LOGITS_BYTES, _FLOAT32_BYTES = 4 * 2**30, 256 * 2**20
 
@@ -104,10 +104,8 @@ def _plus_product(total: Tensor | None, left: Tensor, right: Tensor, dtype: torc
     return total.add_(left @ right)
 
 
-def _logits(
-    hidden: Tensor, weight: Tensor, targets: Tensor
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Logits `(R, V)` of as many rows as memory is given for, in one buffer; their hidden states and targets."""
+def _logits(hidden: Tensor, weight: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Logits `(R, V)` of a part of the rows, in one buffer for all; their hidden states and targets."""
     budget = _LOGITS_BYTES_CPU if hidden.device.type == "cpu" else _LOGITS_BYTES
     num_rows = max(1, budget // (hidden.element_size() * len(weight)))
     buffer = hidden.new_empty(min(num_rows, len(hidden)), len(weight))

@@ -18,6 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.hardware import cpu_description
 from gpt2_lightning.secret_options import masked
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -125,6 +126,7 @@ def environment() -> dict[str, Any]:
         "packages": _packages(),
         "git_commit": git("rev-parse", "HEAD"),
         "git_diff": masked(git("diff", "HEAD") or "") or None,
+        "cpu": cpu_description(),
         "cpu_count": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],

@@ -1,26 +1,40 @@
-"""What a run would do, short of training."""
+"""What a run would do, and how long it would take, short of training."""
 
 import math
+from dataclasses import replace
 from itertools import groupby
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
+from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from gpt2_lightning.callbacks.pace import Pace, StepTime, run_seconds
+from gpt2_lightning.callbacks.progress import format_seconds
+from gpt2_lightning.callbacks.throughput import Throughput
 from gpt2_lightning.data.datamodule import TextDataModule
 from gpt2_lightning.data.packing import IGNORED, DocumentRows
 from gpt2_lightning.data.tokenizer import end_of_text_id
+from gpt2_lightning.hardware import matrix_rate
 from gpt2_lightning.model.adaptation import freeze
-from gpt2_lightning.model.architecture import build, count_parameters
+from gpt2_lightning.model.architecture import Architecture, build, count_parameters, flops_per_token
 from gpt2_lightning.model.module import GPT2Module
+from gpt2_lightning.precision import product_format
 from gpt2_lightning.run_length import total_steps
 
 _SHOWN_CHARS = 300
+_NOTABLE = 1.1  # a precision that changes the time by less is not worth a word
 
 
-def report(trainer: Trainer, model: GPT2Module, data: TextDataModule) -> str:
-    """Counts of the corpus, the arithmetic of the run, and the first row as the model gets it."""
+def report(trainer: Trainer, model: GPT2Module, data: TextDataModule, measure: bool = True) -> str:
+    """Counts of the corpus, the arithmetic of the run, its time, and its first row as the model gets it.
+
+    Args:
+        trainer: of the run.
+        model: of the run; it is trained for some steps if `measure`.
+        data: of the run, with its token store there.
+        measure: whether to take steps, to tell time and memory.
+    """
     total, trainable = _parameters(model, data)
     rows = data.rows_of("train")
     loader = data.train_dataloader()
@@ -38,6 +52,7 @@ def report(trainer: Trainer, model: GPT2Module, data: TextDataModule) -> str:
         f"step     {data.micro_batch_size} rows x {trainer.accumulate_grad_batches} micro-batches x "
         f"{trainer.world_size} devices = {rows_per_step} rows",
         f"run      {length if math.isfinite(steps) else 'until --trainer.max_time is over'}",
+        *(_time(trainer, model, data, steps) if measure else []),
         "",
         f"first batch: {', '.join(f'{name} {tuple(value.shape)}' for name, value in batch.items())}",
         "its first row:",
@@ -46,15 +61,107 @@ def report(trainer: Trainer, model: GPT2Module, data: TextDataModule) -> str:
     return "\n".join(lines)
 
 
+def _time(trainer: Trainer, model: GPT2Module, data: TextDataModule, steps: float) -> list[str]:
+    """What the run would take on this machine, and otherwise."""
+    num_batches, num_val_batches = len(data.train_dataloader()), len(data.val_dataloader())
+    if isinstance(limit := trainer.limit_val_batches, int):
+        num_val_batches = min(limit, num_val_batches)
+    else:
+        num_val_batches = int(limit * num_val_batches)
+    step, memory_bytes = _measure(trainer, model, data)
+    if step is None:
+        return ["time     unknown: the run has fewer than three steps"]
+
+    def of_run(step: StepTime) -> str:
+        whole = run_seconds(trainer, step, steps, num_batches, num_val_batches)
+        return format_seconds(whole if math.isfinite(steps) else step.total)
+
+    head = f"about {of_run(step)} on this machine: " if math.isfinite(steps) else ""
+    lines = [f"time     {head}{step}"]
+    if slow := step.slow_part():
+        lines.append(f"         {slow}")
+    others = [f"{how} about {of_run(other)}" for how, other in _otherwise(trainer, model, data, step).items()]
+    if others and math.isfinite(steps):
+        lines.append(f"         otherwise: {'; '.join(others)}")
+    return [*lines, f"memory   {memory_bytes / 2**30:.1f} GiB at its peak"]
+
+
+def _measure(trainer: Trainer, model: GPT2Module, data: TextDataModule) -> tuple[StepTime | None, int]:
+    """A step of the run, from its first steps, taken on one device; and the most memory in use by then.
+
+    No step's time where the run has fewer than three.
+    """
+    throughput = Throughput()
+    pace = Pace(throughput)
+    device = trainer.strategy.root_device.type
+    trial = Trainer(
+        accelerator="gpu" if device == "cuda" else device,
+        devices=1,
+        precision=trainer.precision,
+        max_steps=trainer.max_steps,
+        max_epochs=trainer.max_epochs,
+        gradient_clip_val=trainer.gradient_clip_val,
+        gradient_clip_algorithm=trainer.gradient_clip_algorithm,
+        callbacks=[throughput, pace, _EndWhenMeasured(pace)],
+        limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    trial.fit(model, datamodule=data)
+    step = pace.step and pace.step.accumulated(trainer.accumulate_grad_batches)
+    return step, throughput.peak_memory_bytes()
+
+
+class _EndWhenMeasured(Callback):
+    """Ends a training when its pace is known."""
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+
+    def on_train_batch_end(self, trainer: Trainer, *arguments: object) -> None:
+        trainer.should_stop = self._pace.step is not None
+
+
+def _otherwise(
+    trainer: Trainer, model: GPT2Module, data: TextDataModule, step: StepTime
+) -> dict[str, StepTime]:
+    """The step's time in another precision, where that differs, and with half the layers."""
+    found: dict[str, StepTime] = {}
+    dtype = product_format(str(trainer.precision))
+    if trainer.strategy.root_device.type == "cpu" and step.products is not None:
+        other = torch.float32 if dtype != torch.float32 else torch.bfloat16
+        factor = matrix_rate(dtype) / matrix_rate(other)
+        if not 1 / _NOTABLE < (changed := step.with_products(factor)).total / step.total < _NOTABLE:
+            found[f"in {'32-true' if other == torch.float32 else 'bf16-mixed'}"] = changed
+    layers = model.config(data).n_layer
+    if model.recipe.pretrained is None and layers > 1:
+        half = replace(model.recipe.architecture, n_layer=layers // 2)
+        share = _flops(model, data, half) / _flops(model, data, model.recipe.architecture)
+        found[f"with --model.architecture.n_layer {layers // 2}"] = step.times(share)
+    return found
+
+
+def _from_scratch(model: GPT2Module, data: TextDataModule, architecture: Architecture) -> GPT2LMHeadModel:
+    """The model with this architecture, without memory for its weights."""
+    with torch.device("meta"):
+        gpt2 = build(architecture, len(data.tokenizer), end_of_text_id(data.tokenizer))
+    freeze(gpt2, model.recipe.trainable)
+    return gpt2
+
+
+def _flops(model: GPT2Module, data: TextDataModule, architecture: Architecture) -> float:
+    return flops_per_token(_from_scratch(model, data, architecture), data.block_size)
+
+
 def _parameters(model: GPT2Module, data: TextDataModule) -> tuple[int, int]:
     """Number in all and of those that train; weights from scratch take no memory for it."""
     if model.recipe.pretrained is not None:
         model.configure_model()
         return count_parameters(model.model)
-    with torch.device("meta"):
-        gpt2 = build(model.recipe.architecture, len(data.tokenizer), end_of_text_id(data.tokenizer))
-    freeze(gpt2, model.recipe.trainable)
-    return count_parameters(gpt2)
+    return count_parameters(_from_scratch(model, data, model.recipe.architecture))
 
 
 def counts(data: TextDataModule) -> list[str]:

@@ -1,0 +1,178 @@
+"""How long a run will take on this machine, from two of its steps."""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from gpt2_lightning.callbacks.progress import format_seconds
+from gpt2_lightning.callbacks.throughput import Throughput
+from gpt2_lightning.data.datamodule import datamodule_of
+from gpt2_lightning.run_length import total_steps
+
+_MEASURED = 2  # optimizer steps
+_WARM_SECONDS = 2.0  # of training before them: in the first steps much is made that stays
+_FAR_LONGER = 3.0  # than a step's matrix products alone; usual are 1.2 to 2
+_NOTICED_SECONDS = 0.1  # of a step: in a shorter one the overhead of each call counts, and nobody waits
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """Seconds of an optimizer step, by part.
+
+    Attributes:
+        data: waiting for batches.
+        forward: of all micro-batches.
+        backward: of all micro-batches.
+        optimizer: gradient norm and clipping, the optimizer's own step, callbacks.
+        products: what the step's matrix products alone would take at the machine's rate, if that is known.
+    """
+
+    data: float = 0.0
+    forward: float = 0.0
+    backward: float = 0.0
+    optimizer: float = 0.0
+    products: float | None = None
+
+    @property
+    def total(self) -> float:
+        return self.data + self.forward + self.backward + self.optimizer
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """Share of each part."""
+        seconds = (self.data, self.forward, self.backward, self.optimizer)
+        names = ("data", "forward", "backward", "optimizer")
+        return {name: part / self.total for name, part in zip(names, seconds, strict=True)}
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {share:.0%}" for name, share in self.parts.items())
+        return f"{self.total:.2f} s each ({parts})"
+
+    def accumulated(self, micro_batches: int) -> "StepTime":
+        """The same with so many micro-batches in place of one."""
+        products = self.products and self.products * micro_batches
+        passes = (part * micro_batches for part in (self.data, self.forward, self.backward))
+        return StepTime(*passes, self.optimizer, products)
+
+    def times(self, factor: float) -> "StepTime":
+        """The same, but for the data, in so many times the work."""
+        products = self.products and self.products * factor
+        work = (part * factor for part in (self.forward, self.backward, self.optimizer))
+        return StepTime(self.data, *work, products)
+
+    def with_products(self, factor: float) -> "StepTime":
+        """The same with matrix products that take so many times as long, a third of them forward."""
+        assert self.products is not None
+        more = max((factor - 1) * self.products, -(self.forward + self.backward) / 2)
+        forward, backward = self.forward + more / 3, self.backward + 2 * more / 3
+        return StepTime(self.data, forward, backward, self.optimizer, factor * self.products)
+
+    def slow_part(self) -> str | None:
+        """Where a step takes far longer than its matrix products, which part takes most of it."""
+        if self.products is None or self.total < max(_NOTICED_SECONDS, _FAR_LONGER * self.products):
+            return None
+        name, share = max(self.parts.items(), key=lambda part: part[1])
+        return (
+            f"a step takes {self.total / self.products:,.1f} times as long as its matrix products at this "
+            f"machine's rate; {share:.0%} of it is {'waiting for data' if name == 'data' else f'the {name}'}"
+        )
+
+
+def run_seconds(
+    trainer: Trainer, step: StepTime, steps: float, num_batches: int, num_val_batches: int
+) -> float:
+    """Estimate for so many optimizer steps and their validations; samples and checkpoints are left out.
+
+    Args:
+        trainer: whose settings say how often it validates.
+        step: measured.
+        steps: of the run, or what is left of it.
+        num_batches: micro-batches of an epoch.
+        num_val_batches: batches of a validation.
+    """
+    accumulate, interval = trainer.accumulate_grad_batches, trainer.val_check_interval  # pyright: ignore[reportAttributeAccessIssue]
+    every = interval if isinstance(interval, int) else interval * num_batches
+    validations = steps * accumulate / every / (trainer.check_val_every_n_epoch or 1)
+    return steps * step.total + validations * num_val_batches * step.forward / accumulate
+
+
+class Pace(Callback):
+    """Says after the first steps how long the run will take, by two of them.
+
+    These are the second and third, or in a quick run those after two seconds. Where a step takes far longer
+    than its matrix products would at the machine's rate, it also says which part takes the time. The two
+    steps wait for a GPU after each part, no others.
+
+    Args:
+        throughput: the run's callback that knows the machine's rate.
+    """
+
+    def __init__(self, throughput: Throughput) -> None:
+        self._throughput = throughput
+        self.step: StepTime | None = None
+        self._measures = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.step, self._first_step = None, trainer.global_step
+        self._started = time.perf_counter()
+
+    def _begin(self, trainer: Trainer) -> None:
+        self._measures, self._tokens = True, 0
+        self._last_step = trainer.global_step + _MEASURED
+        self._seconds = {"forward": 0.0, "backward": 0.0, "optimizer": 0.0}
+        self._waited = datamodule_of(trainer).wait_seconds
+
+    def _mark(self, pl_module: LightningModule, part: str | None = None) -> None:
+        """The time since the last mark is a part's."""
+        if not self._measures:
+            return
+        if pl_module.device.type == "cuda":
+            torch.cuda.synchronize(pl_module.device)
+        now = time.perf_counter()
+        if part:
+            self._seconds[part] += now - self._marked
+        self._marked = now
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._mark(pl_module)
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Any) -> None:
+        self._mark(pl_module, "forward")
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._mark(pl_module, "backward")
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._measures:
+            self._mark(pl_module, "optimizer")
+            self._tokens += batch["input_ids"].numel()
+            if trainer.global_step == self._last_step:
+                self._end(trainer)
+        elif self.step is None and trainer.global_step > self._first_step:
+            left = total_steps(trainer) - trainer.global_step
+            if left == _MEASURED or time.perf_counter() - self._started > _WARM_SECONDS:
+                self._begin(trainer)
+
+    def _end(self, trainer: Trainer) -> None:
+        self._measures = False
+        waited = datamodule_of(trainer).wait_seconds - self._waited
+        parts = {name: seconds / _MEASURED for name, seconds in (self._seconds | {"data": waited}).items()}
+        products = self._throughput.product_seconds(self._tokens / _MEASURED)
+        self.step = StepTime(**parts, products=products)
+        left = total_steps(trainer) - trainer.global_step
+        if not trainer.is_global_zero or not trainer.progress_bar_callback or math.isinf(left) or left < 1:
+            return
+        val_batches = sum(trainer.num_val_batches)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        seconds = run_seconds(trainer, self.step, left, int(trainer.num_training_batches), int(val_batches))
+        say = trainer.progress_bar_callback.print
+        say(f"the {left:,} steps left take about {format_seconds(seconds)}: {self.step}")
+        if slow := self.step.slow_part():
+            say(slow)
