@@ -15,10 +15,10 @@ ENVIRONMENT := $(VENV)/.complete
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help known-names train preflight tokens export resume sample chat evaluate last-words sweep compare reproduce tensorboard test format lint types check bench drills lock clean active-environment
+.PHONY: help known-names train preflight tokens export resume sample chat evaluate last-words sweep compare reproduce tensorboard test test-avx2 format lint types check bench drills lock clean active-environment
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "Options of a run: make train ARGS=--help"
 
 # --- Runs -----------------------------------------------------------------------------------------
@@ -90,6 +90,12 @@ tensorboard: $(ENVIRONMENT) ## show the curves of all runs on http://127.0.0.1:6
 test: $(ENVIRONMENT) ## run the tests, on two cores
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 $(ARGS)
 
+# What a processor computes; with ARGS=tests the whole suite.
+NUMBERS = tests/model tests/callbacks tests/inference/test_evaluate.py tests/test_configs.py tests/test_hardware.py
+
+test-avx2: $(ENVIRONMENT) ## run the tests of numbers and every experiment as a CPU with AVX2 alone does [ARGS=tests: all]
+	@ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 $(or $(ARGS),$(NUMBERS))
+
 format: $(ENVIRONMENT) ## format the code
 	@$(PY) -m ruff format . && $(PY) -m ruff check --fix .
 
@@ -99,13 +105,14 @@ lint: $(ENVIRONMENT) ## check format and style
 types: $(ENVIRONMENT) ## check types
 	@$(PY) -m basedpyright --pythonpath $(PY)
 
-check: ## everything CI runs: lint, types and test
+check: ## everything CI runs: lint, types, test and test-avx2
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory types
 	@$(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory test-avx2
 
 bench: $(ENVIRONMENT) ## run the benchmarks that need no text or base; each prints a table
-	@for name in nll corpora seeing checkpoints generation evaluation; do $(PY) benchmarks/$$name.py || exit 1; done
+	@for name in muon nll corpora seeing checkpoints generation evaluation; do $(PY) benchmarks/$$name.py || exit 1; done
 
 drills: $(ENVIRONMENT) ## kill, stop and damage runs in every way, and say what was lost; ARGS="--kills 200"
 	@$(shell unshare -rm true 2> /dev/null && echo unshare -rm) $(PY) benchmarks/drills $(ARGS)

@@ -13,6 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from gpt2_lightning.hardware import machine
+
 ROOT = Path(__file__).parent.parent
 RATES = {
     "full": 1e-3,
@@ -55,6 +57,7 @@ def bits_per_byte(printed: str) -> float:
 
 
 def main(base: str, steps: int, methods: list[str], rate: float | None) -> None:
+    print(machine(), end="\n\n")
     documentation = ["--data.corpus.source", "PythonDocs"]
     start = options("full", base)
     before = [bits_per_byte(train_py("validate", *start, *extra)) for extra in ([], documentation)]

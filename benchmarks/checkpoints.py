@@ -20,6 +20,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from gpt2_lightning.callbacks import checkpoint_io
 from gpt2_lightning.callbacks.checkpoint_io import SafeCheckpointIO
+from gpt2_lightning.hardware import machine
 
 
 def content() -> dict[str, Any]:
@@ -45,6 +46,7 @@ def measured(act: Callable[[], Any]) -> tuple[float, float]:
 
 
 def main(repeats: int) -> None:
+    print(machine(), end="\n\n")
     checkpoint = content()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

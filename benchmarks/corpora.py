@@ -16,6 +16,8 @@ import time
 from itertools import chain
 from pathlib import Path
 
+from gpt2_lightning.hardware import machine
+
 BLOCK_SIZE = 256
 
 
@@ -122,6 +124,7 @@ def python_docs(folder: Path) -> tuple[Path, str]:
 
 
 def main(text: Path, tokenizer: str, numbers: list[int], repeats: int) -> None:
+    print(machine(), end="\n\n")
     content = text.read_text(encoding="utf-8")
     print(
         f"{'copies':>6} {'MB':>7} {'store MB/s':>11} {'usual MB/s':>11} {'ratio':>6} "

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from gpt2_lightning.hardware import machine
 from gpt2_lightning.model.architecture import Architecture
 from gpt2_lightning.model.pretrained import reconciled
 from gpt2_lightning.model.scoring import token_nll, windows
@@ -62,6 +63,7 @@ def timed(act: Callable[..., float], *arguments: Any) -> tuple[float, float]:
 
 
 def main(rounds: int) -> None:
+    print(machine(), end="\n\n")
     print("| Model | Stride | Usual loop, tokens/s | this project | Ratio | NLL | bf16-mixed | Ratio | NLL |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
     for name, (shape, vocab_size, count, strides) in MODELS.items():

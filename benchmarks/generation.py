@@ -14,6 +14,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
+from gpt2_lightning.hardware import machine
 from gpt2_lightning.model.architecture import Architecture, build
 from gpt2_lightning.model.generation import continue_texts
 from gpt2_lightning.model.sampling import Sampling
@@ -40,6 +41,7 @@ def seconds(act: Callable[[], Any]) -> float:
 
 
 def main(rounds: int) -> None:
+    print(machine(), end="\n\n")
     sampling = Sampling(max_new_tokens=NEW)
     config = GenerationConfig(
         max_new_tokens=NEW,

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Callback
 
-from gpt2_lightning.hardware import cpu_description
+from gpt2_lightning.hardware import machine
 from gpt2_lightning.malloc import keep_freed_memory
 
 ROOT = Path(__file__).parent.parent
@@ -189,7 +189,7 @@ def main() -> None:
             if run.returncode:
                 sys.exit(f"{variant} failed:\n{run.stderr[-2000:]}")
             figures[variant].append([float(number) for number in run.stdout.splitlines()[-1].split()])
-    print(f"{cpu_description()}, torch {torch.__version__}, {torch.get_num_threads()} threads, float32;")
+    print(f"{machine()}, float32;")
     print(
         f"{ROWS} rows of {BLOCK}, medians of {options.rounds} rounds of {options.steps - 2} steps in turns\n"
     )

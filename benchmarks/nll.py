@@ -13,6 +13,7 @@ import time
 import torch
 from torch.nn.functional import cross_entropy
 
+from gpt2_lightning.hardware import machine
 from gpt2_lightning.model.nll import linear_nll
 
 SHAPES = {"tiny": (2048, 192, 4096), "GPT-2 small": (2048, 768, 50_257)}  # tokens, width, vocabulary
@@ -46,7 +47,7 @@ def main() -> None:
     if len(sys.argv) > 1:
         print(*measure(sys.argv[1], *SHAPES[sys.argv[2]]))
         return
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, medians of {ROUNDS} rounds\n")
+    print(f"{machine()}, medians of {ROUNDS} rounds\n")
     print("| Shape (tokens × width × vocabulary) | Variant | ms | MiB |")
     print("|---|---|---:|---:|")
     for shape, sizes in SHAPES.items():

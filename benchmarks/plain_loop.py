@@ -14,6 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from gpt2_lightning.hardware import machine
+
 ROOT = Path(__file__).parent.parent
 ROUNDS = 3
 BLOCK, BATCH, WARMUP, PEAK, FLOOR = 64, 12, 100, 1e-3, 1e-4
@@ -79,6 +81,7 @@ def ours(text: Path, steps: int, folder: Path) -> float:
 
 
 def main(text: Path, steps: int) -> None:
+    print(machine(), end="\n\n")
     seconds: dict[str, list[float]] = {"plain loop": [], "experiment": []}
     with tempfile.TemporaryDirectory() as name:
         for _ in range(ROUNDS):

@@ -16,6 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from gpt2_lightning.hardware import machine
+
 ROOT = Path(__file__).parent.parent
 ROUNDS = 3
 SHORT, LONG = 500, 3000  # steps
@@ -140,6 +142,7 @@ if __name__ == "__main__":
     if options.plain:
         print(plain(Path(options.plain[0]), int(options.plain[1])))
     else:
+        print(machine(), end="\n\n")
         with tempfile.TemporaryDirectory() as name:
             fit(Path(name), 1, [*TINY, *RECIPE, *NOTHING])  # builds the token store
             per_step(Path(name))

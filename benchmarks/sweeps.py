@@ -18,6 +18,8 @@ from pathlib import Path
 
 import yaml
 
+from gpt2_lightning.hardware import machine
+
 ROOT = Path(__file__).parent.parent
 EXPERIMENT = "--config=configs/experiment/pretrain_tiny.yaml"
 RUN = [EXPERIMENT, "--model.optimizer=AdamW", "--trainer.precision=32-true"]  # as the Trainer does
@@ -136,6 +138,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     os.environ.pop("OMP_NUM_THREADS", None)
+    print(machine(), end="\n\n")
     with tempfile.TemporaryDirectory() as folder:
         sweeps(Path(folder), arguments.trials)
         starts(Path(folder), arguments.rounds)

@@ -31,9 +31,14 @@ def cpu_kind() -> str:
 
 
 def cpu_description() -> str:
-    """The CPU as a benchmark names it: model, kind, and cores of this process."""
+    """Model, kind, and cores of this process."""
     name = _capabilities().get("cpu_name") or platform.processor() or "CPU"
     return f"{name} ({cpu_kind()}), {available_cores()} cores"
+
+
+def machine() -> str:
+    """What a benchmark's figures stand on: the CPU, torch's version and its threads."""
+    return f"{cpu_description()}, torch {torch.__version__}, {torch.get_num_threads()} threads"
 
 
 def available_cores() -> int:

@@ -54,22 +54,35 @@ class StepTime:
 
     def accumulated(self, micro_batches: int) -> "StepTime":
         """The same with so many micro-batches in place of one."""
-        products = self.products and self.products * micro_batches
-        passes = (part * micro_batches for part in (self.data, self.forward, self.backward))
-        return StepTime(*passes, self.optimizer, products)
+        return StepTime(
+            data=self.data * micro_batches,
+            forward=self.forward * micro_batches,
+            backward=self.backward * micro_batches,
+            optimizer=self.optimizer,
+            products=self.products and self.products * micro_batches,
+        )
 
     def times(self, factor: float) -> "StepTime":
         """The same, but for the data, in so many times the work."""
-        products = self.products and self.products * factor
-        work = (part * factor for part in (self.forward, self.backward, self.optimizer))
-        return StepTime(self.data, *work, products)
+        return StepTime(
+            data=self.data,
+            forward=self.forward * factor,
+            backward=self.backward * factor,
+            optimizer=self.optimizer * factor,
+            products=self.products and self.products * factor,
+        )
 
     def with_products(self, factor: float) -> "StepTime":
         """The same with matrix products that take so many times as long, a third of them forward."""
         assert self.products is not None
         more = max((factor - 1) * self.products, -(self.forward + self.backward) / 2)
-        forward, backward = self.forward + more / 3, self.backward + 2 * more / 3
-        return StepTime(self.data, forward, backward, self.optimizer, factor * self.products)
+        return StepTime(
+            data=self.data,
+            forward=self.forward + more / 3,
+            backward=self.backward + 2 * more / 3,
+            optimizer=self.optimizer,
+            products=factor * self.products,
+        )
 
     def slow_part(self) -> str | None:
         """Where a step takes far longer than its matrix products, which part takes most of it."""

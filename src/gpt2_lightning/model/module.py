@@ -240,12 +240,18 @@ class GPT2Module(LightningModule):
     def _gradients(self) -> list[Tensor]:
         return [p.grad for p in self._trained if p.grad is not None]
 
-    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
-        """As Lightning's; then AdaLoRA gives out ranks, while the gradients are still there."""
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, *arguments: Any, **options: Any
+    ) -> None:
+        """As Lightning's; then AdaLoRA gives out ranks, while the gradients are still there, and they go.
+
+        Lightning lets them go after the next forward pass, whose memory comes on top of theirs.
+        """
         step = self.trainer.global_step + 1
-        super().optimizer_step(*arguments, **options)
+        super().optimizer_step(epoch, batch_idx, optimizer, *arguments, **options)
         if adalora.is_adalora(self.model):
             adalora.allocate(self.model, step, may_overflow=self._loss_scaler is not None)
+        optimizer.zero_grad()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Computes the norm for clipping; records `train/grad_norm` where it is due, unscaled."""

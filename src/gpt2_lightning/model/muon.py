@@ -169,8 +169,9 @@ class Muon(torch.optim.Optimizer):
         for views in zip(*cut, strict=True):
             rows, columns = views[0].shape
             outputs, inputs = (columns, rows) if layout["inputs_first"] else (rows, columns)
-            wide = views if rows <= columns else [view.mT for view in views]
-            matrices.append(_Matrix(*wide, _scale(outputs, inputs, group["adjust_lr_fn"])))
+            weight, gradient, average = views if rows <= columns else (view.mT for view in views)
+            scale = _scale(outputs, inputs, group["adjust_lr_fn"])
+            matrices.append(_Matrix(weight, gradient, average, scale))
         return matrices
 
 

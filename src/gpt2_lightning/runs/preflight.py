@@ -3,9 +3,10 @@
 import math
 from dataclasses import replace
 from itertools import groupby
+from typing import Any
 
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
@@ -121,7 +122,9 @@ class _EndWhenMeasured(Callback):
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
 
-    def on_train_batch_end(self, trainer: Trainer, *arguments: object) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         trainer.should_stop = self._pace.step is not None
 
 
