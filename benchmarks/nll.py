@@ -1,7 +1,7 @@
 """Time and memory of the loss layer: `linear_nll` against `cross_entropy` on float32 logits.
 
-Forward and backward of the output layer alone, bf16 autocast on a CPU, each variant in a process
-of its own, side by side and several times. Prints a Markdown table.
+Forward and backward of the output layer alone, in bf16 autocast where the CPU has bf16 and in float32
+elsewhere, each variant in a process of its own, side by side and several times. Prints a Markdown table.
 """
 
 import resource
@@ -13,11 +13,12 @@ import time
 import torch
 from torch.nn.functional import cross_entropy
 
-from gpt2_lightning.hardware import machine
+from gpt2_lightning.hardware import fastest_format, machine
 from gpt2_lightning.model.nll import linear_nll
 
 SHAPES = {"tiny": (2048, 192, 4096), "GPT-2 small": (2048, 768, 50_257)}  # tokens, width, vocabulary
 VARIANTS = ("cross_entropy", "linear_nll")
+DTYPE = fastest_format(torch.device("cpu"))
 ROUNDS, STEPS = 3, 5
 
 
@@ -31,7 +32,7 @@ def measure(variant: str, tokens: int, width: int, vocab_size: int) -> tuple[flo
     times = []
     for _ in range(STEPS):
         started = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=DTYPE == torch.bfloat16):
             if variant == "linear_nll":
                 loss = linear_nll(hidden, weight, targets)[0] / tokens
             else:
@@ -47,7 +48,7 @@ def main() -> None:
     if len(sys.argv) > 1:
         print(*measure(sys.argv[1], *SHAPES[sys.argv[2]]))
         return
-    print(f"{machine()}, medians of {ROUNDS} rounds\n")
+    print(f"{machine()}, {DTYPE}, medians of {ROUNDS} rounds\n")
     print("| Shape (tokens × width × vocabulary) | Variant | ms | MiB |")
     print("|---|---|---:|---:|")
     for shape, sizes in SHAPES.items():

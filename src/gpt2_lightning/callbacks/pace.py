@@ -143,8 +143,8 @@ class Pace(Callback):
         """The time since the last mark is a part's."""
         if not self._measures:
             return
-        if pl_module.device.type == "cuda":
-            torch.cuda.synchronize(pl_module.device)
+        if pl_module.device.type != "cpu":
+            torch.accelerator.synchronize()
         now = time.perf_counter()
         if part:
             self._seconds[part] += now - self._marked
