@@ -32,7 +32,7 @@ def measure(variant: str, tokens: int, width: int, vocab_size: int) -> tuple[flo
     times = []
     for _ in range(STEPS):
         started = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=DTYPE == torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=torch.bfloat16 == DTYPE):
             if variant == "linear_nll":
                 loss = linear_nll(hidden, weight, targets)[0] / tokens
             else:
