@@ -90,11 +90,12 @@ tensorboard: $(ENVIRONMENT) ## show the curves of all runs on http://127.0.0.1:6
 test: $(ENVIRONMENT) ## run the tests, on two cores
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 $(ARGS)
 
-# What a processor computes; with ARGS=tests the whole suite.
+# What a processor computes; with TESTS=tests the whole suite.
 NUMBERS = tests/model tests/callbacks tests/inference/test_evaluate.py tests/test_configs.py tests/test_hardware.py
 
-test-avx2: $(ENVIRONMENT) ## run the tests of numbers and every experiment as a CPU with AVX2 alone does [ARGS=tests: all]
-	@ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 $(or $(ARGS),$(NUMBERS))
+test-avx2: $(ENVIRONMENT) ## run the tests of numbers and every experiment as a CPU with AVX2 alone does [TESTS=tests: all]
+	@ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 OMP_NUM_THREADS=1 \
+	  $(PY) -m pytest -n 2 $(or $(TESTS),$(NUMBERS)) $(ARGS)
 
 format: $(ENVIRONMENT) ## format the code
 	@$(PY) -m ruff format . && $(PY) -m ruff check --fix .

@@ -7,7 +7,6 @@ memory.
 """
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Callback
 
-from gpt2_lightning.hardware import machine
+from gpt2_lightning.hardware import machine, peak_memory_bytes
 from gpt2_lightning.malloc import keep_freed_memory
 
 ROOT = Path(__file__).parent.parent
@@ -73,10 +72,10 @@ def plain_loop(steps: int) -> None:
     from gpt2_lightning.model.module import GPT2Module
     from gpt2_lightning.model.optimizers import parameter_groups
 
+    keep_freed_memory()
     module = GPT2Module(Architecture(**SHAPE, **DROPOUTS))
     module.model = build(module.recipe.architecture, VOCABULARY, end_of_text=VOCABULARY - 1)
     optimizer = torch.optim.AdamW(parameter_groups(module), fused=True, **RECIPE)
-    keep_freed_memory()
     for rows in tokens(steps):
         nll, num_targets = module(rows[:, :-1].contiguous(), rows[:, 1:].contiguous())
         (nll / num_targets).backward()
@@ -166,7 +165,7 @@ def measure(variant: str, steps: int, folder: str | None) -> tuple[float, float]
     torch.manual_seed(0)
     ways[variant]()
     seconds = [end - start for start, end in pairwise(ends[1:])]
-    return statistics.median(seconds), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return statistics.median(seconds), peak_memory_bytes() / 2**30
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import yaml
 
-from gpt2_lightning.hardware import machine
+from gpt2_lightning.hardware import available_cores, machine
 
 ROOT = Path(__file__).parent.parent
 EXPERIMENT = "--config=configs/experiment/pretrain_tiny.yaml"
@@ -95,7 +95,7 @@ def seconds_of(command: list[str], threads: int) -> float:
 
 def sweeps(folder: Path, trials: int) -> None:
     """One worker on all cores against two on half of them each, at trials of several lengths."""
-    cores = len(os.sched_getaffinity(0))
+    cores = available_cores()
     print("| Steps of a trial | run, all cores | run, half | one worker | two | two / one | own part |")
     print("|---:|---:|---:|---:|---:|---:|---:|")
     for steps in LENGTHS:

@@ -1,5 +1,6 @@
 import os
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,8 +24,10 @@ CPUS = {
 @pytest.fixture
 def cpu(monkeypatch: pytest.MonkeyPatch):
     """Makes torch tell of another CPU."""
-    for limit in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
-        monkeypatch.delenv(limit, raising=False)
+    for variable in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setitem(os.environ, hardware._MEASURED, "")  # so that it is put back
+    monkeypatch.delitem(os.environ, hardware._MEASURED)
 
     def set_to(capabilities: dict) -> None:
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
@@ -82,8 +85,24 @@ def test_a_cpu_that_does_not_tell_is_measured(
     assert best_precision("cpu") == precision
 
 
-def test_the_matrix_rate_takes_a_fifth_of_a_second_in_every_format():
-    """Also where it is emulated; with what the machine itself needs to get going."""
+def test_the_ranks_take_what_the_first_one_measured(cpu, rates, monkeypatch: pytest.MonkeyPatch):
+    cpu(CPUS["Graviton 3"][0])
+    rates(3.0)
+    assert hardware.fastest_format(CPU) == torch.bfloat16
+    rates(0.5)
+    assert hardware.fastest_format(CPU) == torch.bfloat16, "the environment, which they get, says so"
+
+
+def test_a_container_has_the_cores_of_its_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)), raising=False)
+    monkeypatch.setattr(hardware, "_CPU_QUOTA", tmp_path / "cpu.max")
+    for content, cores in (("150000 100000", 2), ("max 100000", 64), ("50000 100000", 1)):
+        (tmp_path / "cpu.max").write_text(content + "\n")
+        assert hardware.available_cores() == cores
+
+
+def test_the_matrix_rate_is_soon_there_in_every_format():
+    """In a fifth of a second and what the machine needs to get going, also where a format is emulated."""
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         started = time.perf_counter()
         rate = hardware.matrix_rate.__wrapped__(dtype)
@@ -98,8 +117,11 @@ def test_an_emulated_precision_is_warned_about_with_its_factor(cpu, rates):
     assert warning is not None
     assert "--trainer.precision bf16-mixed" in warning
     assert "(AVX2) only emulates bf16" in warning
-    assert "40 times as long" in warning
+    assert "at least 40 times as long" in warning
     assert emulation_warning("32-true") is None
+    cpu(CPUS["Graviton 3"][0])
+    rates(1 / 1.5)
+    assert "takes 1.5 times as long as in float32 here (NEON bf16)" in str(emulation_warning("bf16-mixed"))
     cpu(CPUS["Zen 4"][0])
     assert emulation_warning("bf16-mixed") is None
 
@@ -112,7 +134,8 @@ def test_more_threads_than_cores_are_warned_about(monkeypatch: pytest.MonkeyPatc
     assert f"{4 * cores} threads for {cores} cores" in str(hardware.thread_warning())
 
 
-def test_cores_where_nobody_tells_of_affinity(monkeypatch: pytest.MonkeyPatch):
+def test_cores_where_nobody_tells_of_affinity(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(hardware, "_CPU_QUOTA", tmp_path / "none")
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     assert hardware.available_cores() == os.cpu_count()
 

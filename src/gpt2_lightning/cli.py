@@ -210,8 +210,8 @@ class GPT2CLI(LightningCLI):
         if self.subcommand == "fit" and (assignment := Assignment.given()):
             trainer.callbacks.append(Pruning(assignment))
         if trainer.enable_progress_bar is not False:
-            throughput = self._get(self.config_init, "throughput")
-            trainer.callbacks += [Progress(throughput), Pace(throughput)]
+            trainer.callbacks.append(Progress(self._get(self.config_init, "throughput")))
+        trainer.callbacks.append(Pace(self._get(self.config_init, "throughput")))
         return super().instantiate_trainer(plugins=[*_as_list(trainer.plugins), SafeCheckpointIO()], **kwargs)
 
     def after_fit(self) -> None:

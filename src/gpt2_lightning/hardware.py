@@ -1,16 +1,21 @@
 """What this machine multiplies matrices with, and how fast in each number format."""
 
+import math
 import os
 import platform
+import sys
 import time
 from functools import cache
+from pathlib import Path
 
 import torch
 
 _X86 = {"AMX": "amx_bf16", "AVX-512 bf16": "avx512_bf16", "AVX-512": "avx512_f", "AVX2": "avx2"}
 """Kinds of x86 CPU, the fastest at matrix products first, each with torch's name of what makes it one."""
 _NATIVE_BF16 = ("AMX", "AVX-512 bf16")
+_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _MEASURE_SECONDS = 0.2
+_MEASURED = "GPT2_LIGHTNING_BF16_IS_FASTER"  # tells the processes of other ranks what the first one measured
 _CLEARLY_FASTER = 1.5  # between formats that a measurement must tell apart; real gains are 2 and more
 
 
@@ -42,10 +47,32 @@ def machine() -> str:
 
 
 def available_cores() -> int:
-    """Cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that this process may use: those of the machine, of its affinity, or of its container."""
+    has_affinity = hasattr(os, "sched_getaffinity")  # not on macOS and Windows
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    return max(1, min(cores, _container_cores()))
+
+
+def _container_cores() -> int:
+    """The quota of a Linux container, rounded up; without one, more than any machine has."""
+    try:
+        quota, period = _CPU_QUOTA.read_text().split()
+        return math.ceil(int(quota) / int(period))
+    except (OSError, ValueError):  # no container, or "max"
+        return sys.maxsize
+
+
+def peak_memory_bytes() -> int:
+    """Most memory that this process has had so far."""
+    try:
+        import resource
+    except ImportError:  # on Windows
+        import psutil
+
+        memory = psutil.Process().memory_info()
+        return getattr(memory, "peak_wset", memory.rss)
+    unit = 1 if sys.platform == "darwin" else 1024  # Linux reports kibibytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def thread_warning() -> str | None:
@@ -94,11 +121,11 @@ def has_native_bf16(device: torch.device) -> bool | None:
 def matrix_rate(dtype: torch.dtype) -> float:
     """Floating-point operations per second of the CPU in matrix products of this format, measured.
 
-    The best of square products of doubling size, as far as a fifth of a second reaches: where a format is
-    emulated, small products tell enough.
+    In square products of doubling size, as far as a fifth of a second reaches; the best of the largest.
+    Where a format is emulated, that is small, and larger ones may be far slower.
     """
     started, size, best = time.perf_counter(), 64, 0.0
-    torch.mm(*[torch.ones(size, size, dtype=dtype)] * 2)  # makes what is made once
+    torch.mm(*[torch.ones(size, size, dtype=dtype)] * 2)  # warm-up
     while True:
         matrix = torch.ones(size, size, dtype=dtype)
         begun = time.perf_counter()
@@ -107,14 +134,20 @@ def matrix_rate(dtype: torch.dtype) -> float:
         best = max(best, 2 * size**3 / (ended - begun))
         left = _MEASURE_SECONDS - (ended - started)
         if 16 * (ended - begun) < left:  # twice the size is 8 times the work, and more where it is emulated
-            size *= 2
+            size, best = 2 * size, 0.0
         elif 2 * (ended - begun) > left:
             return best
 
 
-def is_clearly_faster(dtype: torch.dtype, other: torch.dtype = torch.float32) -> bool:
-    """Whether the CPU, measured, multiplies so much faster in `dtype` that no noise explains it."""
-    return matrix_rate(dtype) > _CLEARLY_FASTER * matrix_rate(other)
+def bf16_is_faster() -> bool:
+    """Whether the CPU, measured, multiplies so much faster in bf16 than in float32 that no noise explains it.
+
+    Measured once: the processes that this one starts take its answer, so that all ranks compute alike.
+    """
+    if _MEASURED not in os.environ:
+        is_faster = matrix_rate(torch.bfloat16) > _CLEARLY_FASTER * matrix_rate(torch.float32)
+        os.environ[_MEASURED] = str(int(is_faster))
+    return os.environ[_MEASURED] == "1"
 
 
 def fastest_format(device: torch.device) -> torch.dtype:
@@ -124,7 +157,7 @@ def fastest_format(device: torch.device) -> torch.dtype:
     measured on CPUs whose capabilities do not tell.
     """
     native = has_native_bf16(device)
-    if native or (native is None and is_clearly_faster(torch.bfloat16)):
+    if native or (native is None and bf16_is_faster()):
         return torch.bfloat16
     if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0):
         return torch.float16

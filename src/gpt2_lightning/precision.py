@@ -2,7 +2,7 @@
 
 import torch
 
-from gpt2_lightning.hardware import cpu_kind, fastest_format, matrix_rate
+from gpt2_lightning.hardware import cpu_kind, fastest_format, has_native_bf16, matrix_rate
 
 _CPU = torch.device("cpu")
 _NAMES = {torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed", torch.float32: "32-true"}
@@ -48,7 +48,10 @@ def emulation_warning(precision: str, option: str = "--trainer.precision") -> st
     if factor < 1:
         return None
     name = "bf16" if dtype == torch.bfloat16 else "fp16"
+    given = f"warning: {option} {precision}: "
+    if name == "bf16" and has_native_bf16(_CPU) is None:
+        return f"{given}a matrix product takes {factor:.1f} times as long as in float32 here ({cpu_kind()})"
     return (
-        f"warning: {option} {precision}: this CPU ({cpu_kind()}) only emulates {name}: a matrix "
-        f"product takes {factor:,.0f} times as long as in float32; 32-true is faster"
+        f"{given}this CPU ({cpu_kind()}) only emulates {name}: a matrix product takes at least {factor:,.0f} "
+        "times as long as in float32; 32-true is faster"
     )

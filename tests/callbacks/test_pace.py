@@ -1,3 +1,4 @@
+import re
 import time
 from collections.abc import Callable
 
@@ -39,8 +40,30 @@ def test_it_says_how_long_the_rest_takes_and_what_takes_it(
     train(callbacks, max_steps=13, limit_val_batches=0, enable_progress_bar=True)
     lines = [line for line in capsys.readouterr().out.splitlines() if "steps left" in line]
     assert len(lines) == 1
-    assert lines[0].startswith("the 10 steps left take about 0:01: 0.1")
-    assert "backward 9" in lines[0]
+    assert lines[0].startswith("the 10 steps left take about 0:0")
+    assert re.search(r"\(data \d%, forward \d+%, backward [5-9]\d%, optimizer \d+%\)$", lines[0])
+
+
+def test_it_measures_whole_steps_of_many_micro_batches(
+    train: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+):
+    """The two seconds may be over in the midst of a step."""
+    monkeypatch.setattr(pace_module, "_WARM_SECONDS", 0.45)
+    pace = Pace(throughput := Throughput())
+    train([throughput, pace, SlowBackward()], max_steps=4, accumulate_grad_batches=3, limit_val_batches=0)
+    assert pace.step is not None
+    assert 3 * 0.1 < pace.step.backward < 4 * 0.1
+
+
+def test_a_validation_by_the_clock_is_left_out():
+    trainer = Trainer(
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        val_check_interval="00:00:30:00",
+        check_val_every_n_epoch=None,
+    )
+    assert run_seconds(trainer, StepTime(forward=2.0), steps=10, num_batches=5, num_val_batches=9) == 20
 
 
 def test_where_a_step_takes_far_longer_than_its_products_the_part_is_named():

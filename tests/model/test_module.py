@@ -147,6 +147,17 @@ def test_documents_of_a_row_do_not_see_each_other():
     assert not torch.equal(module(row, targets)[0], module(other, targets)[0])
 
 
+def test_gradients_are_freed_with_their_step(train: Callable[..., Trainer]):
+    class Seen(Callback):
+        held: list[bool] = []
+
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            self.held.append(any(p.grad is not None for p in pl_module.parameters()))
+
+    train([seen := Seen()], max_steps=2, accumulate_grad_batches=2, limit_val_batches=0)
+    assert seen.held == [True, False, True, False]
+
+
 def test_fp16_with_a_scaler_gives_the_gradients_of_float32(
     train: Callable[..., Trainer], datamodule: Callable[..., TextDataModule]
 ):

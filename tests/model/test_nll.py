@@ -69,6 +69,17 @@ def test_16_bit_autocast_stays_close_to_float32(dtype: torch.dtype, tolerance: f
     torch.testing.assert_close(grads, exact_grads, rtol=tolerance, atol=tolerance)
 
 
+def test_a_common_token_does_not_overflow_in_fp16():
+    """3,000 targets of one token, in hidden states of 60, sum to 180,000; fp16 ends at 65,504."""
+    hidden = torch.full((3000, 4), 60.0, requires_grad=True)
+    weight = torch.zeros(8, 4, requires_grad=True)
+    with torch.autocast("cpu", torch.float16):
+        total, _ = linear_nll(hidden, weight, torch.zeros(3000, dtype=torch.int64))
+    total.backward()
+    assert weight.grad is not None
+    torch.testing.assert_close(weight.grad[0], torch.full((4,), -3000 * 60 * 7 / 8), rtol=1e-2, atol=0)
+
+
 def test_a_second_backward_pass_is_refused():
     """The first scales the kept gradients in place."""
     hidden, weight, targets = random_inputs(dtype=torch.float32)

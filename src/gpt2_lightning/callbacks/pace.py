@@ -11,10 +11,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from gpt2_lightning.callbacks.progress import format_seconds
 from gpt2_lightning.callbacks.throughput import Throughput
 from gpt2_lightning.data.datamodule import datamodule_of
-from gpt2_lightning.run_length import total_steps
+from gpt2_lightning.run_length import expected_steps, time_share, total_steps
 
 _MEASURED = 2  # optimizer steps
-_WARM_SECONDS = 2.0  # of training before them: in the first steps much is made that stays
+_WARM_SECONDS = 2.0  # of training before them: the first steps set up memory and kernels
 _FAR_LONGER = 3.0  # than a step's matrix products alone; usual are 1.2 to 2
 _NOTICED_SECONDS = 0.1  # of a step: in a shorter one the overhead of each call counts, and nobody waits
 
@@ -63,7 +63,7 @@ class StepTime:
         )
 
     def times(self, factor: float) -> "StepTime":
-        """The same, but for the data, in so many times the work."""
+        """With the computing scaled by `factor`; waiting for data stays."""
         return StepTime(
             data=self.data,
             forward=self.forward * factor,
@@ -100,6 +100,8 @@ def run_seconds(
 ) -> float:
     """Estimate for so many optimizer steps and their validations; samples and checkpoints are left out.
 
+    Validations that come by the clock are left out too.
+
     Args:
         trainer: whose settings say how often it validates.
         step: measured.
@@ -107,9 +109,10 @@ def run_seconds(
         num_batches: micro-batches of an epoch.
         num_val_batches: batches of a validation.
     """
-    accumulate, interval = trainer.accumulate_grad_batches, trainer.val_check_interval  # pyright: ignore[reportAttributeAccessIssue]
-    every = interval if isinstance(interval, int) else interval * num_batches
-    validations = steps * accumulate / every / (trainer.check_val_every_n_epoch or 1)
+    accumulate = trainer.accumulate_grad_batches
+    interval = getattr(trainer, "val_check_interval", None) or math.inf  # none where it is a time
+    every = interval if isinstance(interval, int) else interval * num_batches  # micro-batches
+    validations = steps * accumulate / max(every, 1) / (trainer.check_val_every_n_epoch or 1)
     return steps * step.total + validations * num_val_batches * step.forward / accumulate
 
 
@@ -122,15 +125,17 @@ class Pace(Callback):
 
     Args:
         throughput: the run's callback that knows the machine's rate.
+        talks: whether it says so; its `step` has the numbers in any case.
     """
 
-    def __init__(self, throughput: Throughput) -> None:
+    def __init__(self, throughput: Throughput, talks: bool = True) -> None:
         self._throughput = throughput
+        self._talks = talks
         self.step: StepTime | None = None
         self._measures = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.step, self._first_step = None, trainer.global_step
+        self.step, self._seen_step = None, trainer.global_step
         self._started = time.perf_counter()
 
     def _begin(self, trainer: Trainer) -> None:
@@ -167,10 +172,13 @@ class Pace(Callback):
         if self._measures:
             self._mark(pl_module, "optimizer")
             self._tokens += batch["input_ids"].numel()
-            if trainer.global_step == self._last_step:
-                self._end(trainer)
-        elif self.step is None and trainer.global_step > self._first_step:
-            left = total_steps(trainer) - trainer.global_step
+        if trainer.global_step == self._seen_step:  # inside an accumulation
+            return
+        self._seen_step = trainer.global_step
+        if self._measures and self._seen_step == self._last_step:
+            self._end(trainer)
+        elif self.step is None and not self._measures:
+            left = total_steps(trainer) - self._seen_step
             if left == _MEASURED or time.perf_counter() - self._started > _WARM_SECONDS:
                 self._begin(trainer)
 
@@ -180,12 +188,17 @@ class Pace(Callback):
         parts = {name: seconds / _MEASURED for name, seconds in (self._seconds | {"data": waited}).items()}
         products = self._throughput.product_seconds(self._tokens / _MEASURED)
         self.step = StepTime(**parts, products=products)
-        left = total_steps(trainer) - trainer.global_step
-        if not trainer.is_global_zero or not trainer.progress_bar_callback or math.isinf(left) or left < 1:
+        if self._talks and trainer.is_global_zero:
+            self._say(trainer, self.step)
+
+    def _say(self, trainer: Trainer, step: StepTime) -> None:
+        left = math.ceil(expected_steps(trainer, time_share(trainer)) - trainer.global_step)
+        if left < 1:
             return
         val_batches = sum(trainer.num_val_batches)  # pyright: ignore[reportArgumentType, reportCallIssue]
-        seconds = run_seconds(trainer, self.step, left, int(trainer.num_training_batches), int(val_batches))
-        say = trainer.progress_bar_callback.print
-        say(f"the {left:,} steps left take about {format_seconds(seconds)}: {self.step}")
-        if slow := self.step.slow_part():
+        seconds = run_seconds(trainer, step, left, int(trainer.num_training_batches), int(val_batches))
+        bar = trainer.progress_bar_callback
+        say = bar.print if bar is not None else print
+        say(f"the {left:,} steps left take about {format_seconds(seconds)}: {step}")
+        if slow := step.slow_part():
             say(slow)

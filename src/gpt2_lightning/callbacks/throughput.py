@@ -1,6 +1,5 @@
 """How fast training goes, and how long it will still take."""
 
-import sys
 import time
 from typing import Any, NamedTuple, cast
 
@@ -11,7 +10,7 @@ from transformers import GPT2LMHeadModel
 
 from gpt2_lightning import metrics
 from gpt2_lightning.data.datamodule import datamodule_of
-from gpt2_lightning.hardware import matrix_rate
+from gpt2_lightning.hardware import matrix_rate, peak_memory_bytes
 from gpt2_lightning.metrics import is_due, record
 from gpt2_lightning.model.architecture import flops_per_token
 from gpt2_lightning.precision import product_format
@@ -79,7 +78,7 @@ class Throughput(Callback):
 
     def peak_memory_bytes(self) -> int:
         """Most memory in use so far: of the GPU, or of this process on a CPU."""
-        return torch.cuda.max_memory_allocated(self._device) if self._is_cuda else _peak_resident_bytes()
+        return torch.cuda.max_memory_allocated(self._device) if self._is_cuda else peak_memory_bytes()
 
     def product_seconds(self, tokens: float) -> float | None:
         """What the matrix products of so many tokens of this rank take at the device's peak, if known."""
@@ -157,15 +156,3 @@ def _peak_flops(device: torch.device, precision: str) -> float | None:
     if device.type == "cpu":
         return matrix_rate(dtype)
     return None
-
-
-def _peak_resident_bytes() -> int:
-    try:
-        import resource
-    except ImportError:  # on Windows
-        import psutil
-
-        memory = psutil.Process().memory_info()
-        return getattr(memory, "peak_wset", memory.rss)
-    unit = 1 if sys.platform == "darwin" else 1024  # Linux reports kibibytes
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

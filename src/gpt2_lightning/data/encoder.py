@@ -1,12 +1,13 @@
 """Many texts to ids at once, with the ids of a Hugging Face tokenizer and faster where that can be."""
 
 import json
-import os
 import re
 from collections.abc import Callable
 from typing import Any
 
 from transformers import PreTrainedTokenizerFast
+
+from gpt2_lightning.hardware import available_cores
 
 _COMPARED_TEXTS = 32
 _LONGEST_RUN = 500_000  # characters of white space
@@ -72,7 +73,7 @@ def _tiktoken(settings: dict[str, Any]) -> Encoder | None:
         if entry not in special
     }
     encoding = Encoding("corpus", pat_str=_WORDS, mergeable_ranks=ranks, special_tokens={})
-    threads = os.cpu_count() or 1
+    threads = available_cores()
     return lambda texts: encoding.encode_ordinary_batch(texts, num_threads=threads)
 
 

@@ -243,9 +243,9 @@ class GPT2Module(LightningModule):
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, *arguments: Any, **options: Any
     ) -> None:
-        """As Lightning's; then AdaLoRA gives out ranks, while the gradients are still there, and they go.
+        """As Lightning's; then AdaLoRA reallocates ranks, and the gradients are freed.
 
-        Lightning lets them go after the next forward pass, whose memory comes on top of theirs.
+        Lightning frees them only after the next forward pass, which raises the peak.
         """
         step = self.trainer.global_step + 1
         super().optimizer_step(epoch, batch_idx, optimizer, *arguments, **options)

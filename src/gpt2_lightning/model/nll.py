@@ -11,8 +11,9 @@ from torch.autograd.function import once_differentiable
 
 # Logits held at a time, and of these in float32: on a CPU little memory and what stays in its cache,
 # elsewhere what keeps kernels large.
-_LOGITS_BYTES_CPU, _FLOAT32_BYTES_CPU = 128 * 2**20, 2 * 2**20
+_LOGITS_BYTES_CPU, _FLOAT32_BYTES_CPU = 64 * 2**20, 2 * 2**20
 _LOGITS_BYTES, _FLOAT32_BYTES = 4 * 2**30, 256 * 2**20
+_FP16_SCALE = 256.0
 
 
 def linear_nll(
@@ -97,6 +98,9 @@ class _LinearNLL(torch.autograd.Function):
 
 def _plus_product(total: Tensor | None, left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
     """`total + left @ right` in `total`, which is of `dtype`; zero if not given."""
+    if left.dtype == torch.float16:  # whose largest number, 65,504, a common token's sum would pass
+        product = (left @ (right / _FP16_SCALE)).to(dtype) * _FP16_SCALE
+        return product if total is None else total.add_(product)
     if total is None:
         return (left @ right).to(dtype)
     if total.dtype == left.dtype:

@@ -34,7 +34,7 @@ def fuse(optimizer: torch.optim.Optimizer) -> None:
     """Let Adam, AdamW and SGD take their fused step, where nothing was said of `fused` and `foreach`.
 
     torch's own choice takes one tensor at a time on a CPU: 4 times as long. A checkpoint's choice counts
-    over this one, so that a run goes on as it began.
+    over this one, so that a run continues as it started.
     """
     if not isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW | torch.optim.SGD):
         return

@@ -1,6 +1,7 @@
 """How likely text is to a model: every token of a stream, in sliding windows, or the end of each text."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from gpt2_lightning.data.file_array import NumberArray
-from gpt2_lightning.model.adaptation import headless
+from gpt2_lightning.model.adaptation import headless, virtual_tokens
+from gpt2_lightning.model.attention import plainly_causal
 from gpt2_lightning.model.generation import context_of
 
 _LOGITS = 2**23  # of one chunk: 32 MB in float32, which caches hold better than whole batches
@@ -138,7 +140,9 @@ def _before(tokens: NumberArray, start: int, stop: int) -> np.ndarray:
 
 def _hidden(model: Any, input_ids: Tensor) -> Tensor:
     """What the output layer gets, `(B, T, D)`; without the virtual tokens of an adapter."""
-    with headless(_gpt2_of(model)):
+    gpt2 = _gpt2_of(model)
+    has_virtual_tokens = gpt2 is not model and virtual_tokens(model.active_peft_config)
+    with headless(gpt2), nullcontext() if has_virtual_tokens else plainly_causal(gpt2):
         return model(input_ids=input_ids, use_cache=False).logits[:, -input_ids.shape[1] :]
 
 

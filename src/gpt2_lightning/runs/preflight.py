@@ -64,11 +64,8 @@ def report(trainer: Trainer, model: GPT2Module, data: TextDataModule, measure: b
 
 def _time(trainer: Trainer, model: GPT2Module, data: TextDataModule, steps: float) -> list[str]:
     """What the run would take on this machine, and otherwise."""
-    num_batches, num_val_batches = len(data.train_dataloader()), len(data.val_dataloader())
-    if isinstance(limit := trainer.limit_val_batches, int):
-        num_val_batches = min(limit, num_val_batches)
-    else:
-        num_val_batches = int(limit * num_val_batches)
+    num_batches = _limited(len(data.train_dataloader()), trainer.limit_train_batches)
+    num_val_batches = _limited(len(data.val_dataloader()), trainer.limit_val_batches)
     step, memory_bytes = _measure(trainer, model, data)
     if step is None:
         return ["time     unknown: the run has fewer than three steps"]
@@ -87,17 +84,22 @@ def _time(trainer: Trainer, model: GPT2Module, data: TextDataModule, steps: floa
     return [*lines, f"memory   {memory_bytes / 2**30:.1f} GiB at its peak"]
 
 
+def _limited(number: int, limit: int | float) -> int:
+    """Of so many batches, those that one of the trainer's limits leaves: a number or a share."""
+    return min(number, limit) if isinstance(limit, int) else int(number * limit)
+
+
 def _measure(trainer: Trainer, model: GPT2Module, data: TextDataModule) -> tuple[StepTime | None, int]:
     """A step of the run, from its first steps, taken on one device; and the most memory in use by then.
 
     No step's time where the run has fewer than three.
     """
     throughput = Throughput()
-    pace = Pace(throughput)
-    device = trainer.strategy.root_device.type
+    pace = Pace(throughput, talks=False)
+    device = trainer.strategy.root_device
     trial = Trainer(
-        accelerator="gpu" if device == "cuda" else device,
-        devices=1,
+        accelerator="gpu" if device.type == "cuda" else device.type,
+        devices=[device.index] if device.index is not None else 1,
         precision=trainer.precision,
         max_steps=trainer.max_steps,
         max_epochs=trainer.max_epochs,

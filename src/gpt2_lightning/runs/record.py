@@ -113,7 +113,7 @@ def _machine(device: torch.device) -> str:
     """The device, and of a CPU its kind and the threads that it has for this run."""
     if device.type != "cpu":
         return device.type
-    return f"cpu ({cpu_kind()}, {torch.get_num_threads()} of {available_cores()} cores)"
+    return f"cpu ({cpu_kind()}, {torch.get_num_threads()} threads on {available_cores()} cores)"
 
 
 def _settings(config: Any) -> dict[str, Any]:

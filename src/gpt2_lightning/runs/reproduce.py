@@ -13,7 +13,7 @@ from gpt2_lightning.runs.history import History, matching, read_history
 
 _COMPARED = ("train/nll", "train/grad_norm", "val/nll")
 _CLOSE = 1e-3  # relative: what other versions, threads and processors change
-_ENVIRONMENT = ("python", "packages", "git_commit", "cpu_count", "torch_threads", "gpus")
+_ENVIRONMENT = ("python", "packages", "git_commit", "cpu", "cpu_count", "torch_threads", "gpus")
 
 
 def reproduce(run: str, name: str | None = None, program: str = "train.py") -> bool:

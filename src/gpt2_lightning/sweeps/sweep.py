@@ -189,8 +189,9 @@ def _share(number: int, workers: int) -> dict[str, str]:
 
     Two processes of torch that both take all cores are many times slower than one after the other.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = max(1, cores // workers)
+    from gpt2_lightning.hardware import available_cores  # imports torch
+
+    threads = max(1, available_cores() // workers)
     share = {name: _fewer(os.environ.get(name), threads) for name in _THREADS}
     if gpus := _gpus():
         share["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
