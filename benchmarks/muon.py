@@ -16,7 +16,7 @@ from gpt2_lightning.hardware import fastest_format, machine
 from gpt2_lightning.malloc import keep_freed_memory
 from gpt2_lightning.model import muon
 from gpt2_lightning.model.architecture import Architecture, build
-from gpt2_lightning.model.muon import Muon, orthogonalize
+from gpt2_lightning.model.muon import Muon
 from gpt2_lightning.model.optimizers import parameter_groups
 
 MODELS = {
@@ -27,22 +27,32 @@ ROUNDS = 5
 
 
 def products_alone(groups: list[dict]) -> Callable[[], None]:
-    """Orthogonalizes as many matrices of the same shapes as a step does, in the same batches."""
-    shapes: dict[tuple[int, int], int] = {}
+    """The matrix products of `orthogonalize`, on as many matrices of the same shapes, in the same batches."""
+    numbers: dict[tuple[int, int], int] = {}
     for parameter, layout in zip(groups[0]["params"], groups[0]["layouts"], strict=True):
-        rows, columns = parameter.chunk(layout["parts"], 1)[0].shape
-        shape = min(rows, columns), max(rows, columns)
-        shapes[shape] = shapes.get(shape, 0) + layout["parts"]
+        shape = tuple(parameter.chunk(layout["parts"], 1)[0].shape)
+        numbers[shape] = numbers.get(shape, 0) + layout["parts"]
     dtype = fastest_format(torch.device("cpu"))
     batches = []
-    for shape, number in shapes.items():
+    for shape, number in numbers.items():
         at_once = max(1, muon._BATCH_ELEMENTS // (shape[0] * shape[1]))
         sizes = [min(at_once, number - start) for start in range(0, number, at_once)]
-        batches += [torch.randn(size, *shape).to(dtype) for size in sizes]
+        batches += [torch.randn(size, min(shape), max(shape)).to(dtype) for size in sizes]
+    steps = len(muon._COEFFICIENTS)
 
     def run() -> None:
-        for batch in batches:
-            orthogonalize(batch, dtype)
+        for x in batches:
+            gram = x @ x.mT
+            if dtype == torch.float32 and 2 * x.shape[1] <= x.shape[2]:
+                for _ in range(4 * steps - 3):  # 3 in the first step, 2 in the last, 4 in each between
+                    torch.bmm(gram, gram)
+                torch.bmm(gram, x)
+                continue
+            for step in range(steps):
+                torch.bmm(gram, gram)
+                torch.bmm(gram, x)
+                if step:
+                    torch.bmm(x, x.mT)
 
     return run
 

@@ -18,11 +18,10 @@ from gpt2_lightning.model.nll import linear_nll
 
 SHAPES = {"tiny": (2048, 192, 4096), "GPT-2 small": (2048, 768, 50_257)}  # tokens, width, vocabulary
 VARIANTS = ("cross_entropy", "linear_nll")
-DTYPE = fastest_format(torch.device("cpu"))
 ROUNDS, STEPS = 3, 5
 
 
-def measure(variant: str, tokens: int, width: int, vocab_size: int) -> tuple[float, float]:
+def measure(dtype: str, variant: str, tokens: int, width: int, vocab_size: int) -> tuple[float, float]:
     """Milliseconds per step (median), and mebibytes above what the process held before."""
     torch.manual_seed(0)
     hidden = torch.randn(tokens, width, requires_grad=True)
@@ -32,7 +31,7 @@ def measure(variant: str, tokens: int, width: int, vocab_size: int) -> tuple[flo
     times = []
     for _ in range(STEPS):
         started = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=torch.bfloat16 == DTYPE):
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "torch.bfloat16"):
             if variant == "linear_nll":
                 loss = linear_nll(hidden, weight, targets)[0] / tokens
             else:
@@ -46,16 +45,17 @@ def measure(variant: str, tokens: int, width: int, vocab_size: int) -> tuple[flo
 
 def main() -> None:
     if len(sys.argv) > 1:
-        print(*measure(sys.argv[1], *SHAPES[sys.argv[2]]))
+        print(*measure(*sys.argv[1:3], *SHAPES[sys.argv[3]]))
         return
-    print(f"{machine()}, {DTYPE}, medians of {ROUNDS} rounds\n")
+    dtype = str(fastest_format(torch.device("cpu")))
+    print(f"{machine()}, {dtype}, medians of {ROUNDS} rounds\n")
     print("| Shape (tokens × width × vocabulary) | Variant | ms | MiB |")
     print("|---|---|---:|---:|")
     for shape, sizes in SHAPES.items():
         results: dict[str, list[list[float]]] = {variant: [] for variant in VARIANTS}
         for _ in range(ROUNDS):
             for variant in VARIANTS:
-                command = [sys.executable, __file__, variant, shape]
+                command = [sys.executable, __file__, dtype, variant, shape]
                 printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
                 results[variant].append([float(number) for number in printed.split()])
         for variant, rows in results.items():

@@ -57,7 +57,7 @@ def orthogonalize(matrices: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _even_terms(gram: Tensor, b: float, c: float) -> Tensor:
-    """b G + c G² `(B, M, M)`, for G = X Xᵀ."""
+    """The even terms of a step, b G + c G² `(B, M, M)`, for G = X Xᵀ."""
     return torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
 
 
