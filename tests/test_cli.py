@@ -223,9 +223,7 @@ def test_preflight_tells_time_and_memory(tmp_path: Path, capsys: pytest.CaptureF
     ]
     assert main("preflight", *options(tmp_path)[1:], *TEXT, *TOY, *two_layers, *longer) == 0
     out = capsys.readouterr().out
-    found = re.search(
-        r"time     about ([0-9:]+) on this machine: ([0-9.]+) s each \(data [0-9]+%, forward", out
-    )
+    found = re.search(r"time     about ([0-9:]+) here: ([0-9.]+) s a step \(data [0-9]+%, forward", out)
     assert found is not None, out
     assert "with --model.architecture.n_layer 1 about" in out
     assert re.search(r"memory   [0-9.]+ GiB at its peak", out)

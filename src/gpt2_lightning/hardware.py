@@ -41,6 +41,13 @@ def cpu_description() -> str:
     return f"{name} ({cpu_kind()}), {available_cores()} cores"
 
 
+def device_description(device: torch.device) -> str:
+    """The device, and of a CPU its kind and this process' threads."""
+    if device.type != "cpu":
+        return device.type
+    return f"cpu ({cpu_kind()}, {torch.get_num_threads()} threads on {available_cores()} cores)"
+
+
 def machine() -> str:
     """What a benchmark's figures stand on: the CPU, torch's version and its threads."""
     return f"{cpu_description()}, torch {torch.__version__}, {torch.get_num_threads()} threads"

@@ -85,7 +85,7 @@ def test_steps_under_other_conditions_by_hand():
     assert step.accumulated(2) == StepTime(2.0, 4.0, 6.0, 4.0, 6.0)
     assert step.times(0.5) == StepTime(1.0, 1.0, 1.5, 2.0, 1.5)
     assert step.with_products(2.0) == StepTime(1.0, 3.0, 5.0, 4.0, 6.0)
-    assert str(step) == "10.00 s each (data 10%, forward 20%, backward 30%, optimizer 40%)"
+    assert str(step) == "10.00 s a step (data 10%, forward 20%, backward 30%, optimizer 40%)"
 
 
 @pytest.mark.parametrize(

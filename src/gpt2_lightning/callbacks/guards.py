@@ -126,7 +126,7 @@ class Guards(Callback):
         if self._scaler is not None and (scale := self._scaler.get_scale()) < _LEAST_SCALE:
             raise DivergedError(
                 f"optimizer step {self._step}: the gradients overflow in fp16 even with the loss scaled by "
-                f"{scale:g}: the run is stopped. Try a lower learning rate, or --trainer.precision bf16-mixed"
+                f"{scale:g}: the run is stopped. Try a lower learning rate, or --trainer.precision 32-true"
             )
 
     def on_save_checkpoint(

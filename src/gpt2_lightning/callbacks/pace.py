@@ -50,7 +50,7 @@ class StepTime:
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {share:.0%}" for name, share in self.parts.items())
-        return f"{self.total:.2f} s each ({parts})"
+        return f"{self.total:.2f} s a step ({parts})"
 
     def accumulated(self, micro_batches: int) -> "StepTime":
         """The same with so many micro-batches in place of one."""

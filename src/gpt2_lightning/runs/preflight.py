@@ -16,7 +16,7 @@ from gpt2_lightning.callbacks.throughput import Throughput
 from gpt2_lightning.data.datamodule import TextDataModule
 from gpt2_lightning.data.packing import IGNORED, DocumentRows
 from gpt2_lightning.data.tokenizer import end_of_text_id
-from gpt2_lightning.hardware import matrix_rate
+from gpt2_lightning.hardware import device_description, matrix_rate
 from gpt2_lightning.model.adaptation import freeze
 from gpt2_lightning.model.architecture import Architecture, build, count_parameters, flops_per_token
 from gpt2_lightning.model.module import GPT2Module
@@ -53,6 +53,7 @@ def report(trainer: Trainer, model: GPT2Module, data: TextDataModule, measure: b
         f"step     {data.micro_batch_size} rows x {trainer.accumulate_grad_batches} micro-batches x "
         f"{trainer.world_size} devices = {rows_per_step} rows",
         f"run      {length if math.isfinite(steps) else 'until --trainer.max_time is over'}",
+        f"machine  {trainer.precision} on {device_description(trainer.strategy.root_device)}",
         *(_time(trainer, model, data, steps) if measure else []),
         "",
         f"first batch: {', '.join(f'{name} {tuple(value.shape)}' for name, value in batch.items())}",
@@ -74,7 +75,7 @@ def _time(trainer: Trainer, model: GPT2Module, data: TextDataModule, steps: floa
         whole = run_seconds(trainer, step, steps, num_batches, num_val_batches)
         return format_seconds(whole if math.isfinite(steps) else step.total)
 
-    head = f"about {of_run(step)} on this machine: " if math.isfinite(steps) else ""
+    head = f"about {of_run(step)} here: " if math.isfinite(steps) else ""
     lines = [f"time     {head}{step}"]
     if slow := step.slow_part():
         lines.append(f"         {slow}")

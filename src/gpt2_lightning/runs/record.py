@@ -4,7 +4,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from jsonargparse import Namespace
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
@@ -13,7 +12,7 @@ from gpt2_lightning.callbacks.checkpoints import Checkpoints
 from gpt2_lightning.callbacks.stop_signals import RunInterrupted
 from gpt2_lightning.data.datamodule import datamodule_of
 from gpt2_lightning.data.packing import DocumentRows
-from gpt2_lightning.hardware import available_cores, cpu_kind
+from gpt2_lightning.hardware import device_description
 from gpt2_lightning.runs import folder as run_folder
 from gpt2_lightning.runs.loggers import Description, RunLogger
 from gpt2_lightning.runs.summary import find, summarize
@@ -66,7 +65,8 @@ class RunRecord(SaveConfigCallback):
             print(
                 f"{trainer.default_root_dir}: GPT-2 of {total:,} parameters"
                 + (f" ({trainable:,} train, {trainable / total:.2%})" if trainable < total else "")
-                + f", {tokens:,} training tokens, {trainer.precision} on {_machine(pl_module.device)}",
+                + f", {tokens:,} training tokens, {trainer.precision} on "
+                + device_description(pl_module.device),
                 flush=True,
             )
 
@@ -107,13 +107,6 @@ class RunRecord(SaveConfigCallback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._earlier_seconds = state_dict["train_seconds"]
-
-
-def _machine(device: torch.device) -> str:
-    """The device, and of a CPU its kind and the threads that it has for this run."""
-    if device.type != "cpu":
-        return device.type
-    return f"cpu ({cpu_kind()}, {torch.get_num_threads()} threads on {available_cores()} cores)"
 
 
 def _settings(config: Any) -> dict[str, Any]:
