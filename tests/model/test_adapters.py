@@ -77,11 +77,11 @@ class StopAt(Callback):
         trainer.should_stop = trainer.global_step >= self.step
 
 
-def module_of(base: str, name: str | PeftConfig, **options: Any) -> GPT2Module:
+def module_of(base: str, name: str | PeftConfig, lr: float = 0.05, **options: Any) -> GPT2Module:
     config = adapter(name) if isinstance(name, str) else name
     return GPT2Module(
         Architecture(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0),
-        lambda params: torch.optim.AdamW(params, lr=0.05),
+        lambda params: torch.optim.AdamW(params, lr=lr),
         pretrained=base,
         adapter=config,
         **options,
@@ -150,7 +150,8 @@ def test_merging_keeps_the_logits_or_is_refused(
 ):
     from transformers import AutoModelForCausalLM
 
-    module = module_of(base, name)
+    # At a higher rate rsLoRA's update outgrows the weights, and rounding with it.
+    module = module_of(base, name, lr=0.005)
     trainer = train([], module=module, max_steps=3, limit_val_batches=0)
     data: Any = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
     batch, model = a_batch(), module.model
