@@ -90,8 +90,8 @@ def fit(steps: int) -> None:
     from gpt2_lightning.cli import main
 
     with tempfile.TemporaryDirectory() as name:
-        for split in ("train", "val"):
-            tokens(steps).to(torch.uint16).numpy().tofile(f"{name}/{split}.bin")
+        command = [sys.executable, __file__, f"--steps={steps}", f"--prepare={name}"]
+        subprocess.run(command, check=True)  # its memory is not the run's
         options = {
             "config": ROOT / "configs/experiment/pretrain_gpt2_small.yaml",
             "trainer.callbacks": "gpt2_small.Clock",
@@ -113,21 +113,23 @@ def fit(steps: int) -> None:
             "histograms.every_n_steps": 0,
             "logs": f"{name}/logs",
         }
-        save_tokenizer(Path(name) / "tokenizer")
         sys.argv = ["train.py", "fit", *(f"--{option}={value}" for option, value in options.items())]
         sys.modules["gpt2_small"] = sys.modules["__main__"]
         if code := main(ROOT / "configs" / "default.yaml"):
             sys.exit(code)
 
 
-def save_tokenizer(folder: Path) -> None:
-    """A tokenizer with GPT-2's number of entries; no text goes through it."""
+def prepare(folder: Path, steps: int) -> None:
+    """Token files, and a tokenizer with GPT-2's number of entries; no text goes through it."""
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 
     entries = {f"<{number}>": number for number in range(VOCABULARY - 1)} | {"<|endoftext|>": VOCABULARY - 1}
     backend = Tokenizer(models.WordLevel(entries, unk_token="<0>"))
-    PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|endoftext|>").save_pretrained(folder)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|endoftext|>")
+    tokenizer.save_pretrained(folder / "tokenizer")
+    for split in ("train", "val"):
+        tokens(steps).to(torch.uint16).numpy().tofile(folder / f"{split}.bin")
 
 
 def hugging_face(steps: int) -> None:
@@ -174,7 +176,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--variant", choices=VARIANTS, help="this one alone, in this process")
+    parser.add_argument("--prepare", type=Path, help="write the files of `train.py fit` into this folder")
     options = parser.parse_args()
+    if options.prepare:
+        prepare(options.prepare, options.steps)
+        return
     if options.variant:
         print(*measure(options.variant, options.steps, options.nanogpt))
         return

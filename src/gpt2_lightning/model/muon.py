@@ -1,7 +1,7 @@
 """Muon: momentum whose matrices are orthogonalized before each step."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -146,11 +146,7 @@ class Muon(torch.optim.Optimizer):
                 raise ValueError("each parameter of Muon needs a layout, as muon.layouts gives it")
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def step(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  # MuonAdamW calls the closure
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[_Matrix]] = defaultdict(list)
             for parameter, layout in zip(group["params"], group["layouts"], strict=True):
@@ -164,7 +160,6 @@ class Muon(torch.optim.Optimizer):
                 at_once = max(1, _BATCH_ELEMENTS // shape.numel())
                 for start in range(0, len(matrices), at_once):
                     _move(matrices[start : start + at_once], group["lr"], group["momentum"])
-        return loss
 
     def _momentum(self, parameter: Tensor, decay: float) -> Tensor:
         """The running average of the gradients, this one included."""
