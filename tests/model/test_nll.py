@@ -44,6 +44,7 @@ def both_ways(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor)
 def few_rows_at_a_time(monkeypatch: pytest.MonkeyPatch):
     """Logits of six float32 rows at a time, four of them and then two: 15 rows fill neither."""
     monkeypatch.setattr(nll, "_LOGITS_BYTES_CPU", 6 * 37 * 4)
+    monkeypatch.setattr(nll, "_LOGITS_BYTES_CPU_16_BIT", 6 * 37 * 2)
     monkeypatch.setattr(nll, "_FLOAT32_BYTES_CPU", 4 * 37 * 4)
 
 

@@ -12,6 +12,9 @@ from torch.autograd.function import once_differentiable
 # Logits held at a time, and of these in float32: on a CPU little memory and what stays in its cache,
 # elsewhere what keeps kernels large.
 _LOGITS_BYTES_CPU, _FLOAT32_BYTES_CPU = 64 * 2**20, 2 * 2**20
+_LOGITS_BYTES_CPU_16_BIT = (
+    256 * 2**20
+)  # each part's gradient of the weight is added up in float32, a pass more
 _LOGITS_BYTES, _FLOAT32_BYTES = 4 * 2**30, 256 * 2**20
 _FP16_SCALE = 256.0
 
@@ -110,7 +113,8 @@ def _plus_product(total: Tensor | None, left: Tensor, right: Tensor, dtype: torc
 
 def _logits(hidden: Tensor, weight: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Logits `(R, V)` of a part of the rows, in one buffer for all; their hidden states and targets."""
-    budget = _LOGITS_BYTES_CPU if hidden.device.type == "cpu" else _LOGITS_BYTES
+    on_cpu = _LOGITS_BYTES_CPU_16_BIT if hidden.element_size() == 2 else _LOGITS_BYTES_CPU
+    budget = on_cpu if hidden.device.type == "cpu" else _LOGITS_BYTES
     num_rows = max(1, budget // (hidden.element_size() * len(weight)))
     buffer = hidden.new_empty(min(num_rows, len(hidden)), len(weight))
     for rows, row_targets in zip(hidden.split(num_rows), targets.split(num_rows), strict=True):
