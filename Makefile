@@ -91,7 +91,7 @@ test: $(ENVIRONMENT) ## run the tests, on two cores
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 $(ARGS)
 
 # What a processor computes; with TESTS=tests the whole suite.
-NUMBERS = tests/model tests/callbacks tests/inference/test_evaluate.py tests/test_configs.py tests/test_hardware.py
+NUMBERS = tests/model tests/callbacks tests/inference/test_evaluate.py tests/test_configs.py tests/machine
 
 test-avx2: $(ENVIRONMENT) ## run the tests of numbers and every experiment as a CPU with AVX2 alone does [TESTS=tests: all]
 	@ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 OMP_NUM_THREADS=1 \

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from gpt2_lightning.hardware import machine
+from gpt2_lightning.machine.hardware import machine
 
 ROOT = Path(__file__).parent.parent
 RATES = {

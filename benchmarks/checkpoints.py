@@ -20,7 +20,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from gpt2_lightning.callbacks import checkpoint_io
 from gpt2_lightning.callbacks.checkpoint_io import SafeCheckpointIO
-from gpt2_lightning.hardware import machine
+from gpt2_lightning.machine.hardware import machine
 
 
 def content() -> dict[str, Any]:

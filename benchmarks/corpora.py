@@ -16,7 +16,7 @@ import time
 from itertools import chain
 from pathlib import Path
 
-from gpt2_lightning.hardware import machine
+from gpt2_lightning.machine.hardware import machine
 
 BLOCK_SIZE = 256
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from gpt2_lightning.hardware import fastest_format, machine
+from gpt2_lightning.machine.hardware import fastest_format, machine
 from gpt2_lightning.model.architecture import Architecture
 from gpt2_lightning.model.pretrained import reconciled
 from gpt2_lightning.model.scoring import token_nll, windows

@@ -14,7 +14,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
-from gpt2_lightning.hardware import machine
+from gpt2_lightning.machine.hardware import machine
 from gpt2_lightning.model.architecture import Architecture, build
 from gpt2_lightning.model.generation import continue_texts
 from gpt2_lightning.model.sampling import Sampling

@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Callback
 
-from gpt2_lightning.hardware import machine, peak_memory_bytes
-from gpt2_lightning.malloc import keep_freed_memory
+from gpt2_lightning.machine.hardware import machine, peak_memory_bytes
+from gpt2_lightning.machine.malloc import keep_freed_memory
 
 ROOT = Path(__file__).parent.parent
 ROWS, BLOCK, VOCABULARY = 8, 256, 50_257
@@ -87,7 +87,7 @@ def plain_loop(steps: int) -> None:
 
 def fit(steps: int) -> None:
     """`train.py fit` on the same number of tokens, from token files."""
-    from gpt2_lightning.cli import main
+    from gpt2_lightning.commandline.cli import main
 
     with tempfile.TemporaryDirectory() as name:
         command = [sys.executable, __file__, f"--steps={steps}", f"--prepare={name}"]

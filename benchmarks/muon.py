@@ -12,8 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from gpt2_lightning.hardware import fastest_format, machine
-from gpt2_lightning.malloc import keep_freed_memory
+from gpt2_lightning.machine.hardware import fastest_format, machine
+from gpt2_lightning.machine.malloc import keep_freed_memory
 from gpt2_lightning.model import muon
 from gpt2_lightning.model.architecture import Architecture, build
 from gpt2_lightning.model.muon import Muon

@@ -13,7 +13,7 @@ import time
 import torch
 from torch.nn.functional import cross_entropy
 
-from gpt2_lightning.hardware import fastest_format, machine
+from gpt2_lightning.machine.hardware import fastest_format, machine
 from gpt2_lightning.model.nll import linear_nll
 
 SHAPES = {"tiny": (2048, 192, 4096), "GPT-2 small": (2048, 768, 50_257)}  # tokens, width, vocabulary

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from gpt2_lightning.hardware import machine
+from gpt2_lightning.machine.hardware import machine
 
 ROOT = Path(__file__).parent.parent
 ROUNDS = 3

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import yaml
 
-from gpt2_lightning.hardware import available_cores, machine
+from gpt2_lightning.machine.hardware import available_cores, machine
 
 ROOT = Path(__file__).parent.parent
 EXPERIMENT = "--config=configs/experiment/pretrain_tiny.yaml"

@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 import yaml
 
-from gpt2_lightning import cli
+from gpt2_lightning.commandline import cli
 from tests.conftest import ASSETS, ROOT
 
 CONFIGS = ROOT / "configs"

@@ -19,8 +19,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 from lightning.pytorch import Callback
 
-from gpt2_lightning import cli
 from gpt2_lightning.callbacks import checkpoint_io
+from gpt2_lightning.commandline import cli
 
 ROOT = Path(__file__).parent.parent.parent
 CLOCK = ("tokens_per_second", "mfu", "data_wait_share", "peak_memory")

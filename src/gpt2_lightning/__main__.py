@@ -10,10 +10,10 @@ from importlib import import_module
 from itertools import takewhile
 from typing import Any
 
+from gpt2_lightning.commandline.option_errors import Parser, fail
+from gpt2_lightning.commandline.quick_imports import quick_imports
+from gpt2_lightning.commandline.quiet import quiet
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.option_errors import Parser, fail
-from gpt2_lightning.quick_imports import quick_imports
-from gpt2_lightning.quiet import quiet
 
 _WRITE = {"generate": "inference.generate", "chat": "inference.generate"}
 _MEASURE = {"evaluate": "inference.evaluate", "last_words": "inference.last_words"}

@@ -12,7 +12,6 @@ import pyarrow.parquet
 import pytest
 
 from gpt2_lightning.data.corpus import Corpus
-from gpt2_lightning.data.digests import FileDigests
 from gpt2_lightning.data.documents import Document, Rejected
 from gpt2_lightning.data.sources import (
     CSVFiles,
@@ -26,6 +25,7 @@ from gpt2_lightning.data.sources import (
     TokenFiles,
 )
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.files.digests import FileDigests
 
 TEXTS = ["first text", "第二\n行", "third"]
 
@@ -296,7 +296,7 @@ def test_fingerprint_follows_settings_and_bytes_but_not_the_place(tmp_path: Path
 def test_digests_are_remembered_until_the_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "a.txt"
     path.write_text("one")
-    monkeypatch.setattr("gpt2_lightning.data.digests._SETTLED_SECONDS", -1)
+    monkeypatch.setattr("gpt2_lightning.files.digests._SETTLED_SECONDS", -1)
     digests = FileDigests(tmp_path / "digests.json")
     first = digests(path)
     digests.save()

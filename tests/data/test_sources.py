@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from gpt2_lightning.data.digests import FileDigests
 from gpt2_lightning.data.documents import Rejected
 from gpt2_lightning.data.sources import PythonDocs, TextFiles
 from gpt2_lightning.data.sources.python import _docstrings
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.files.digests import FileDigests
 
 
 def test_python_docs_hold_the_reference_manual_and_docstrings():

@@ -15,8 +15,8 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
-from gpt2_lightning.checksums import sha256_of
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.files.checksums import sha256_of
 
 _PART = ".part"
 _CHECKSUM = ".sha256"

@@ -14,8 +14,8 @@ from gpt2_lightning import metrics
 from gpt2_lightning.callbacks.checkpoint_io import copy, sweep
 from gpt2_lightning.callbacks.random_state import random_state, set_random_state
 from gpt2_lightning.callbacks.stop_signals import StopSignals
+from gpt2_lightning.model.run_length import total_steps
 from gpt2_lightning.ranges import NonNegativeInt
-from gpt2_lightning.run_length import total_steps
 
 _SECONDS_BETWEEN_QUESTIONS = 2.0  # of the ranks to each other, whether one was asked to stop
 

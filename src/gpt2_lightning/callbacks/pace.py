@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from gpt2_lightning.callbacks.progress import format_seconds
 from gpt2_lightning.callbacks.throughput import Throughput
 from gpt2_lightning.data.datamodule import datamodule_of
-from gpt2_lightning.run_length import expected_steps, time_share, total_steps
+from gpt2_lightning.model.run_length import expected_steps, time_share, total_steps
 
 _MEASURED = 2  # optimizer steps
 _WARM_SECONDS = 2.0  # of training before them: the first steps set up memory and kernels

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from gpt2_lightning import metrics
 from gpt2_lightning.callbacks.throughput import Throughput
 from gpt2_lightning.metrics import is_due
-from gpt2_lightning.run_length import total_steps
+from gpt2_lightning.model.run_length import total_steps
 
 _SECONDS_BETWEEN_UPDATES = 0.5  # reading the NLL waits for the device: seldom enough not to matter
 _PLAIN_LINES = 20  # over the whole run, where the output is no terminal

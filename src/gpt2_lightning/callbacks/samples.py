@@ -11,12 +11,12 @@ from transformers import GPT2LMHeadModel
 from gpt2_lightning import metrics
 from gpt2_lightning.callbacks.media import record_samples
 from gpt2_lightning.data.datamodule import datamodule_of
+from gpt2_lightning.files.lines import take_back
 from gpt2_lightning.metrics import record
 from gpt2_lightning.model.diversity import distinct, repeated
 from gpt2_lightning.model.generation import continue_texts
 from gpt2_lightning.model.sampling import Sampling
 from gpt2_lightning.ranges import NonNegativeInt
-from gpt2_lightning.step_lines import take_back
 
 
 class SampleGenerator(Callback):

@@ -10,11 +10,11 @@ from transformers import GPT2LMHeadModel
 
 from gpt2_lightning import metrics
 from gpt2_lightning.data.datamodule import datamodule_of
-from gpt2_lightning.hardware import matrix_rate, peak_memory_bytes
+from gpt2_lightning.machine.hardware import matrix_rate, peak_memory_bytes
+from gpt2_lightning.machine.precision import product_format
 from gpt2_lightning.metrics import is_due, record
 from gpt2_lightning.model.architecture import flops_per_token
-from gpt2_lightning.precision import product_format
-from gpt2_lightning.run_length import expected_steps, time_share
+from gpt2_lightning.model.run_length import expected_steps, time_share
 
 _PEAK_16_BIT = {"h200": 989e12, "b200": 2250e12, "l40s": 362e12, "l40": 181e12}
 """Of GPUs that Lightning 2.6's table lacks or takes for another: dense, of NVIDIA's data sheets."""

@@ -8,8 +8,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from gpt2_lightning import metrics
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.metrics import is_due, record
+from gpt2_lightning.model.run_length import expected_steps, time_share, total_steps
 from gpt2_lightning.ranges import ClosedUnitInterval, NonNegativeInt
-from gpt2_lightning.run_length import expected_steps, time_share, total_steps
 
 Schedule = Literal["cosine", "linear", "constant", "inverse_sqrt", "wsd"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
-from gpt2_lightning.hardware import available_cores
+from gpt2_lightning.machine.hardware import available_cores
 
 _COMPARED_TEXTS = 32
 _LONGEST_RUN = 500_000  # characters of white space

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gpt2_lightning.data.file_array import NumberArray
+from gpt2_lightning.files.arrays import NumberArray
 
 IGNORED = -100
 """The target of a position that is not predicted: the default of `torch.nn.functional.cross_entropy`."""

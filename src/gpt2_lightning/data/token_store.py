@@ -11,8 +11,8 @@ from typing import Any
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from gpt2_lightning.data.corpus import Split
-from gpt2_lightning.data.digests import FileDigests
-from gpt2_lightning.data.file_array import FileArray, NumberArray
+from gpt2_lightning.files.arrays import FileArray, NumberArray
+from gpt2_lightning.files.digests import FileDigests
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from gpt2_lightning.inference.held_out import HeldOut, Text, in_place, read_text
 from gpt2_lightning.inference.loading import load_model
 from gpt2_lightning.inference.output import check_writable, write_figures
 from gpt2_lightning.inference.trained_on import corpus_of, count_seen
+from gpt2_lightning.machine.precision import emulation_warning
 from gpt2_lightning.metrics import CONFIDENCE, perplexity
 from gpt2_lightning.model.generation import context_of
 from gpt2_lightning.model.scoring import token_nll, windows
-from gpt2_lightning.precision import emulation_warning
 from gpt2_lightning.ranges import PositiveInt
 
 _MANY = 1e6  # a perplexity with digits that say nothing

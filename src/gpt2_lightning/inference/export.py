@@ -10,8 +10,8 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from gpt2_lightning.callbacks.checkpoint_io import read
-from gpt2_lightning.checksums import write_sums
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.files.checksums import write_sums
 from gpt2_lightning.locations import is_model
 from gpt2_lightning.model.generation import context_of
 from gpt2_lightning.model.module import GPT2Module

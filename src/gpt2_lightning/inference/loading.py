@@ -8,9 +8,9 @@ import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerFast
 
-from gpt2_lightning.checksums import check_sums
 from gpt2_lightning.data.tokenizer import Pretrained
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.files.checksums import check_sums
 from gpt2_lightning.inference.export import BASE_FILE
 from gpt2_lightning.locations import is_adapter, locate
 from gpt2_lightning.model.architecture import Architecture

@@ -21,7 +21,7 @@ from gpt2_lightning.model.attention import plainly_causal
 from gpt2_lightning.model.nll import linear_nll
 from gpt2_lightning.model.optimizers import fuse, leave_scale_to_scaler, parameter_groups
 from gpt2_lightning.model.recipe import AdapterState, Recipe, check_same_shapes
-from gpt2_lightning.run_length import total_steps
+from gpt2_lightning.model.run_length import total_steps
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.hardware import fastest_format
+from gpt2_lightning.machine.hardware import fastest_format
 
 AdjustLR = Literal["match_rms_adamw", "original"]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from gpt2_lightning.data.file_array import NumberArray
+from gpt2_lightning.files.arrays import NumberArray
 from gpt2_lightning.model.adaptation import headless, virtual_tokens
 from gpt2_lightning.model.attention import plainly_causal
 from gpt2_lightning.model.generation import context_of

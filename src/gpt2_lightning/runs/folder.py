@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.secret_options import masked
+from gpt2_lightning.runs.secret_options import masked
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -119,7 +119,7 @@ def environment() -> dict[str, Any]:
     """What a run depends on besides its configuration: versions, code, hardware."""
     import torch
 
-    from gpt2_lightning.hardware import cpu_description
+    from gpt2_lightning.machine.hardware import cpu_description
 
     return {
         "python": sys.version,

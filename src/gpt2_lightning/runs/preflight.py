@@ -16,12 +16,12 @@ from gpt2_lightning.callbacks.throughput import Throughput
 from gpt2_lightning.data.datamodule import TextDataModule
 from gpt2_lightning.data.packing import IGNORED, DocumentRows
 from gpt2_lightning.data.tokenizer import end_of_text_id
-from gpt2_lightning.hardware import device_description, matrix_rate
+from gpt2_lightning.machine.hardware import device_description, matrix_rate
+from gpt2_lightning.machine.precision import product_format
 from gpt2_lightning.model.adaptation import freeze
 from gpt2_lightning.model.architecture import Architecture, build, count_parameters, flops_per_token
 from gpt2_lightning.model.module import GPT2Module
-from gpt2_lightning.precision import product_format
-from gpt2_lightning.run_length import total_steps
+from gpt2_lightning.model.run_length import total_steps
 
 _SHOWN_CHARS = 300
 _NOTABLE = 1.1  # a precision that changes the time by less is not worth a word

@@ -12,7 +12,7 @@ from gpt2_lightning.callbacks.checkpoints import Checkpoints
 from gpt2_lightning.callbacks.stop_signals import RunInterrupted
 from gpt2_lightning.data.datamodule import datamodule_of
 from gpt2_lightning.data.packing import DocumentRows
-from gpt2_lightning.hardware import device_description
+from gpt2_lightning.machine.hardware import device_description
 from gpt2_lightning.runs import folder as run_folder
 from gpt2_lightning.runs.loggers import Description, RunLogger
 from gpt2_lightning.runs.summary import find, summarize

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from gpt2_lightning import metrics
-from gpt2_lightning.assignment import quiet_optuna
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.files.yaml_file import read_mapping
 from gpt2_lightning.runs.curves import Group, curves
 from gpt2_lightning.runs.history import read_history, short_names
 from gpt2_lightning.runs.page import code, figure_html, link, table_html, write_page
+from gpt2_lightning.sweeps.assignment import quiet_optuna
 from gpt2_lightning.sweeps.definition import Sweep
 from gpt2_lightning.sweeps.progress import best_trial, seconds_of
 from gpt2_lightning.sweeps.space import Parameter
 from gpt2_lightning.sweeps.study import RUN, SLOT, VALUES, reason_of, trials_of
 from gpt2_lightning.sweeps.trial import LOGGER
-from gpt2_lightning.yaml_file import read_mapping
 
 if TYPE_CHECKING:
     from optuna import Study

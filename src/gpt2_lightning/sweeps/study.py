@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpt2_lightning.assignment import engine_options, load_study, pruner_of, quiet_optuna
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.secret_options import masked
+from gpt2_lightning.runs.secret_options import masked
+from gpt2_lightning.sweeps.assignment import engine_options, load_study, pruner_of, quiet_optuna
 from gpt2_lightning.sweeps.definition import Sweep
 from gpt2_lightning.sweeps.space import Parameter
 

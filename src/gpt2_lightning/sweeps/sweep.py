@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.ranges import PositiveFloat, PositiveInt, Seed
 from gpt2_lightning.runs.folder import check_name
-from gpt2_lightning.secret_options import is_secret_name
+from gpt2_lightning.runs.secret_options import is_secret_name
 from gpt2_lightning.sweeps import study as studies
 from gpt2_lightning.sweeps.definition import Sweep, read
 from gpt2_lightning.sweeps.progress import Table
@@ -189,7 +189,7 @@ def _share(number: int, workers: int) -> dict[str, str]:
 
     Two processes of torch that both take all cores are many times slower than one after the other.
     """
-    from gpt2_lightning.hardware import available_cores  # imports torch
+    from gpt2_lightning.machine.hardware import available_cores  # imports torch
 
     threads = max(1, available_cores() // workers)
     share = {name: _fewer(os.environ.get(name), threads) for name in _THREADS}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from gpt2_lightning.assignment import Assignment
+from gpt2_lightning.sweeps.assignment import Assignment
 from gpt2_lightning.sweeps.definition import Sweep
 from gpt2_lightning.sweeps.study import (
     REASON,

@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 
 from gpt2_lightning.data.documents import Record
-from gpt2_lightning.data.file_array import FileArray
 from gpt2_lightning.data.sources.base import FileSource, unreadable
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.files.arrays import FileArray
 
 _HEADER_BYTES = 256 * 4
 _MAGIC = {20240520: "<u2", 20240801: "<u4"}  # llm.c: GPT-2 and Llama 3; modded-nanogpt uses the first

@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from gpt2_lightning.step_lines import take_back
+from gpt2_lightning.files.lines import take_back
 
 
 class Journal:

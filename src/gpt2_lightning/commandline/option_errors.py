@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
-from gpt2_lightning.yaml_file import read_mapping
+from gpt2_lightning.files.yaml_file import read_mapping
 
 _WRONG_VALUE = re.compile(r'Parser key "(?P<key>[^"]*)":\s*(?P<reason>.*)', re.DOTALL)
 _UNKNOWN_ARGUMENTS = re.compile(r"unrecognized arguments: (?P<key>\S+)")

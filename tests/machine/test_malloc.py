@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from gpt2_lightning.malloc import keep_freed_memory
+from gpt2_lightning.machine.malloc import keep_freed_memory
 
 FAULTS = """
 import resource, sys, torch
-from gpt2_lightning.malloc import keep_freed_memory
+from gpt2_lightning.machine.malloc import keep_freed_memory
 
 if sys.argv[1] == "keep":
     keep_freed_memory()

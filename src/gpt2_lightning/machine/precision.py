@@ -2,7 +2,7 @@
 
 import torch
 
-from gpt2_lightning.hardware import cpu_kind, fastest_format, has_native_bf16, matrix_rate
+from gpt2_lightning.machine.hardware import cpu_kind, fastest_format, has_native_bf16, matrix_rate
 
 _CPU = torch.device("cpu")
 _NAMES = {torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed", torch.float32: "32-true"}

@@ -14,7 +14,7 @@ import wandb
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.secret_options import check_arguments, masked
+from gpt2_lightning.runs.secret_options import check_arguments, masked
 from tests.conftest import ROOT, read_metrics
 from tests.test_configs import CONFIGS, TEXT, TOY, main, options, run_folder
 from tests.wandb_file import history

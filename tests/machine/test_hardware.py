@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpt2_lightning import hardware
-from gpt2_lightning.precision import best_precision, emulation_warning, takes_cpu
+from gpt2_lightning.machine import hardware
+from gpt2_lightning.machine.precision import best_precision, emulation_warning, takes_cpu
 
 CPU = torch.device("cpu")
 AVX2 = {"avx2": True, "architecture": "x86_64"}
@@ -44,7 +44,7 @@ def rates(monkeypatch: pytest.MonkeyPatch):
             return 1e11 * (1 if dtype == torch.float32 else factor)
 
         monkeypatch.setattr(hardware, "matrix_rate", rate)
-        monkeypatch.setattr("gpt2_lightning.precision.matrix_rate", rate)
+        monkeypatch.setattr("gpt2_lightning.machine.precision.matrix_rate", rate)
 
     return set_to
 

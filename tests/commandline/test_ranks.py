@@ -77,7 +77,7 @@ torch.distributed.destroy_process_group()  # its threads abort a process that en
 FULL = f"""
 import errno, os, sys
 from pathlib import Path
-from gpt2_lightning import cli
+from gpt2_lightning.commandline import cli
 from gpt2_lightning.callbacks.checkpoint_io import SafeCheckpointIO
 
 def full(*_, **__):

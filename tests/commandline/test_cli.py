@@ -18,9 +18,9 @@ import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from gpt2_lightning import cli
 from gpt2_lightning.__main__ import main as use
-from gpt2_lightning.precision import best_precision
+from gpt2_lightning.commandline import cli
+from gpt2_lightning.machine.precision import best_precision
 from tests.conftest import ROOT, read_metrics
 from tests.test_configs import TEXT, TOY, main, options, run_folder
 
@@ -533,7 +533,9 @@ def test_an_emulated_precision_is_allowed_and_warned_about(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True}, raising=False)
-    monkeypatch.setattr("gpt2_lightning.precision.matrix_rate", lambda dtype: 40 ** (dtype.itemsize / 2))
+    monkeypatch.setattr(
+        "gpt2_lightning.machine.precision.matrix_rate", lambda dtype: 40 ** (dtype.itemsize / 2)
+    )
     assert fit(tmp_path, "--trainer.precision=bf16-mixed") == 0
     said = capsys.readouterr()
     assert "--trainer.precision bf16-mixed: this CPU (AVX2) only emulates bf16" in said.err
@@ -559,7 +561,7 @@ usr1 = vars(signal).pop("SIGUSR1", None)
 vars(os).pop("sched_getaffinity", None)
 sys.modules["resource"] = None
 
-from gpt2_lightning.cli import main
+from gpt2_lightning.commandline.cli import main
 
 if usr1:
     signal.SIGUSR1 = usr1  # which Lightning takes, except on Windows

@@ -15,8 +15,8 @@ import torch
 from filelock import FileLock
 
 from gpt2_lightning.callbacks.checkpoint_io import SafeCheckpointIO
+from tests.commandline.test_cli import wait_for
 from tests.conftest import ROOT, read_metrics
-from tests.test_cli import wait_for
 from tests.test_configs import TEXT, TOY, main, options, run_folder
 
 QUIET = ["--trainer.logger=false", "--histograms.every_n_steps=0", "--samples.every_n_steps=0"]

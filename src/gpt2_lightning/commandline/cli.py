@@ -16,8 +16,6 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from gpt2_lightning import ranks
-from gpt2_lightning.assignment import Assignment
 from gpt2_lightning.callbacks.checkpoint_io import SafeCheckpointIO, newest_whole
 from gpt2_lightning.callbacks.checkpoints import Checkpoints
 from gpt2_lightning.callbacks.guards import Guards
@@ -25,32 +23,34 @@ from gpt2_lightning.callbacks.histograms import Histograms
 from gpt2_lightning.callbacks.pace import Pace
 from gpt2_lightning.callbacks.patience import Patience
 from gpt2_lightning.callbacks.progress import Progress
-from gpt2_lightning.callbacks.pruning import Pruning
 from gpt2_lightning.callbacks.samples import SampleGenerator
 from gpt2_lightning.callbacks.stop_signals import RunInterrupted
 from gpt2_lightning.callbacks.throughput import Throughput
 from gpt2_lightning.callbacks.warmup import WarmupSchedule
-from gpt2_lightning.consistency import check
+from gpt2_lightning.commandline import ranks
+from gpt2_lightning.commandline.consistency import check
+from gpt2_lightning.commandline.option_errors import Parser, check_configs, fail
+from gpt2_lightning.commandline.out_of_memory import is_out_of_memory, remedy
+from gpt2_lightning.commandline.quiet import quiet
+from gpt2_lightning.commandline.trainer import GPT2Trainer
 from gpt2_lightning.data.datamodule import TextDataModule
 from gpt2_lightning.errors import DivergedError, InputError
-from gpt2_lightning.hardware import thread_warning
 from gpt2_lightning.inference.card import model_card
 from gpt2_lightning.inference.export import export, load_weights
 from gpt2_lightning.locations import LATEST, locate
-from gpt2_lightning.malloc import keep_freed_memory
+from gpt2_lightning.machine.hardware import thread_warning
+from gpt2_lightning.machine.malloc import keep_freed_memory
+from gpt2_lightning.machine.precision import best_precision, emulation_warning, takes_cpu
 from gpt2_lightning.model.module import GPT2Module
-from gpt2_lightning.option_errors import Parser, check_configs, fail
-from gpt2_lightning.out_of_memory import is_out_of_memory, remedy
-from gpt2_lightning.precision import best_precision, emulation_warning, takes_cpu
-from gpt2_lightning.quiet import quiet
+from gpt2_lightning.model.run_length import time_share, total_steps
 from gpt2_lightning.ranges import NonNegativeInt
-from gpt2_lightning.run_length import time_share, total_steps
 from gpt2_lightning.runs import folder as run_folder
 from gpt2_lightning.runs.loggers import weights_and_biases
 from gpt2_lightning.runs.record import RunRecord
+from gpt2_lightning.runs.secret_options import check_arguments, check_config
 from gpt2_lightning.runs.summary import find, table
-from gpt2_lightning.secret_options import check_arguments, check_config
-from gpt2_lightning.trainer import GPT2Trainer
+from gpt2_lightning.sweeps.assignment import Assignment
+from gpt2_lightning.sweeps.pruning import Pruning
 
 _RUN_FOLDER = "GPT2_LIGHTNING_RUN_FOLDER"  # tells the processes that Lightning starts for other ranks
 _NEW_FOLDER = "GPT2_LIGHTNING_NEW_FOLDER"  # the same, if this command has made it

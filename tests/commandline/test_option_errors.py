@@ -1,6 +1,6 @@
 import pytest
 
-from gpt2_lightning.option_errors import explain
+from gpt2_lightning.commandline.option_errors import explain
 
 KNOWN = ["trainer.max_steps", "data.block_size", "model.architecture.n_layer"]
 

@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from gpt2_lightning.step_lines import take_back
+from gpt2_lightning.files.lines import take_back
 
 
 def test_what_is_past_the_step_goes_and_what_is_cut_too(tmp_path: Path):

@@ -10,7 +10,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from gpt2_lightning.assignment import Assignment, pruner_of
+from gpt2_lightning.sweeps.assignment import Assignment, pruner_of
 from tests.test_configs import TEXT, TOY, main, options, run_folder
 
 TRIAL = ["--trainer.max_steps=8", "--trainer.val_check_interval=2", "--samples.every_n_steps=0"]

@@ -8,8 +8,8 @@ import psutil
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
-from gpt2_lightning.assignment import Assignment, engine_options, load_study, pruner_of
-from gpt2_lightning.run_length import total_steps
+from gpt2_lightning.model.run_length import total_steps
+from gpt2_lightning.sweeps.assignment import Assignment, engine_options, load_study, pruner_of
 
 if TYPE_CHECKING:
     from optuna.trial import Trial

@@ -1,0 +1,1 @@
+"""What this machine has: its speed, its number formats, its memory."""
