@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 from gpt2_lightning.__main__ import main
 from gpt2_lightning.data.templates import CHAT_TEMPLATES, TEMPLATES
 from gpt2_lightning.data.tokenizer import ByteLevelBPE, Bytes
-from gpt2_lightning.files.checksums import write_sums
+from gpt2_lightning.files.digests import write_sums
 from gpt2_lightning.inference.generate import conversation
 from gpt2_lightning.inference.loading import load_model
 from gpt2_lightning.model.architecture import Architecture, build

@@ -14,6 +14,7 @@ from torch import Tensor
 from gpt2_lightning import metrics
 from gpt2_lightning.data.datamodule import datamodule_of
 from gpt2_lightning.errors import DivergedError
+from gpt2_lightning.files.whole import replacing
 from gpt2_lightning.metrics import is_due, record
 from gpt2_lightning.ranges import NonNegativeFloat, NonNegativeInt
 
@@ -157,7 +158,7 @@ class Guards(Callback):
         place = Path(trainer.default_root_dir) / "nonfinite" / f"step_{step}.jsonl"
         if trainer.is_global_zero:
             place.parent.mkdir(parents=True, exist_ok=True)
-            with place.open("w", encoding="utf-8") as file:
+            with replacing(place) as file:
                 for row, text in datamodule_of(trainer).rows_of_step(step):
                     file.write(json.dumps({"row": row, "text": text}, ensure_ascii=False) + "\n")
         return place

@@ -47,6 +47,7 @@ from gpt2_lightning.ranges import NonNegativeInt
 from gpt2_lightning.runs import folder as run_folder
 from gpt2_lightning.runs.loggers import weights_and_biases
 from gpt2_lightning.runs.record import RunRecord
+from gpt2_lightning.runs.run import Run
 from gpt2_lightning.runs.secret_options import check_arguments, check_config
 from gpt2_lightning.runs.summary import find, table
 from gpt2_lightning.sweeps.assignment import Assignment
@@ -118,7 +119,7 @@ class GPT2CLI(LightningCLI):
         if trains and self.trainer.world_size > 1:
             ranks.check_port()
         try:
-            lock = run_folder.lock(Path(os.environ[_RUN_FOLDER])) if trains else nullcontext()
+            lock = Run(Path(os.environ[_RUN_FOLDER])).lock() if trains else nullcontext()
             with lock, ranks.ending_together(self.trainer):
                 super()._run_subcommand(subcommand)
         except (MemoryError, RuntimeError) as error:
@@ -190,7 +191,8 @@ class GPT2CLI(LightningCLI):
             if folder and any((folder / "checkpoints").glob("*.ckpt")):
                 config.ckpt_path = str(newest_whole(folder / "checkpoints"))
         else:
-            folder = run_folder.of_checkpoint(Path(config.ckpt_path)) if config.ckpt_path else None
+            resumed = Run.around(Path(config.ckpt_path)) if config.ckpt_path else None
+            folder = resumed.folder if resumed else None
         if is_first:
             if folder is None:
                 folder = run_folder.create(logs, experiment, run)
@@ -227,7 +229,7 @@ class GPT2CLI(LightningCLI):
         checkpoint = checkpoints.best if checkpoints.best.exists() else checkpoints.last
         load_weights(self.model, checkpoint)
         record.write_summary(self.trainer, "running")
-        card = partial(model_card, folder, self.datamodule)
+        card = partial(model_card, Run(folder), self.datamodule)
         export(self.model, self.datamodule.tokenizer, folder / "export", card=card)
         summary = record.write_summary(self.trainer, "finished")
         if record.has_trained:

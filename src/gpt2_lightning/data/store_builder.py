@@ -20,10 +20,10 @@ from gpt2_lightning.data.documents import Document, Rejected
 from gpt2_lightning.data.encoder import Encoder, encoder_of
 from gpt2_lightning.data.split_writer import SplitWriter
 from gpt2_lightning.data.store_in_place import StoreInPlace, index
-from gpt2_lightning.data.token_store import BuiltStore, TokenStore, digests_of
+from gpt2_lightning.data.token_store import BuiltStore, TokenStore
 from gpt2_lightning.data.tokenizer import end_of_text_id
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.files.digests import FileDigests
+from gpt2_lightning.files.digests import FileDigests, digests_of
 
 _FORMAT = 7  # part of the fingerprint: raise it whenever the same inputs give other files
 _CHARS_PER_BATCH = 2**20  # tokenized at once, in parallel

@@ -1,6 +1,5 @@
 """The token ids of a corpus, memory-mapped, with what is known about them."""
 
-import hashlib
 import json
 import math
 from abc import ABC, abstractmethod
@@ -141,19 +140,3 @@ def read_manifest(folder: Path, digests: FileDigests) -> dict[str, Any]:
             raise ValueError(f"{name} has another SHA-256 than the manifest says")
     manifest["splits"] = {name: SplitCounts(**counts) for name, counts in manifest["splits"].items()}
     return manifest
-
-
-def digests_of(folder: Path, known: dict[str, str] | None = None) -> dict[str, str]:
-    """SHA-256 (hex) of every file below a folder by its name in it.
-
-    Args:
-        folder: of a store.
-        known: digests that need not be computed.
-    """
-    digests = dict(known or {})
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = path.relative_to(folder).as_posix()
-        if name not in digests:
-            with path.open("rb") as file:
-                digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digests

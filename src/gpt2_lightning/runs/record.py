@@ -12,9 +12,11 @@ from gpt2_lightning.callbacks.checkpoints import Checkpoints
 from gpt2_lightning.callbacks.stop_signals import RunInterrupted
 from gpt2_lightning.data.datamodule import datamodule_of
 from gpt2_lightning.data.packing import DocumentRows
+from gpt2_lightning.files.whole import write_json, write_text
 from gpt2_lightning.machine.hardware import device_description
-from gpt2_lightning.runs import folder as run_folder
+from gpt2_lightning.runs.folder import environment
 from gpt2_lightning.runs.loggers import Description, RunLogger
+from gpt2_lightning.runs.run import Run
 from gpt2_lightning.runs.summary import find, summarize
 
 _SETTINGS = ("seed_everything", "trainer", "model", "data", "warmup")
@@ -40,10 +42,11 @@ class RunRecord(SaveConfigCallback):
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         folder = Path(trainer.default_root_dir)
         config = self.config.clone()
-        if config.ckpt_path and run_folder.of_checkpoint(Path(config.ckpt_path)) == folder:
+        run = Run.around(Path(config.ckpt_path)) if config.ckpt_path else None
+        if run and run.folder == folder:
             config.ckpt_path = None  # this folder's own: `make resume` names the newest
-        self.parser.save(config, folder / "config.yaml", skip_none=False, multifile=False, overwrite=True)
-        run_folder.write_json(folder / "environment.json", run_folder.environment())
+        write_text(folder / "config.yaml", self.parser.dump(config, skip_none=False))
+        write_json(folder / "environment.json", environment())
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         description = Description(_settings(self.config), tuple(self.config.tags), self.config.notes)
@@ -90,7 +93,7 @@ class RunRecord(SaveConfigCallback):
     def write_summary(self, trainer: Trainer, status: str) -> dict[str, Any]:
         """Write `summary.json` as things stand, and return its content; for rank zero."""
         summary = summarize(trainer, status, self._train_seconds())
-        run_folder.write_json(Path(trainer.default_root_dir) / "summary.json", summary)
+        write_json(Path(trainer.default_root_dir) / "summary.json", summary)
         return summary
 
     @property

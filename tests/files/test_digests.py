@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.files.checksums import SUMS, check_sums, write_sums
+from gpt2_lightning.files.digests import SUMS, check_sums, write_sums
 
 
 def folder_of_two(tmp_path: Path) -> Path:
