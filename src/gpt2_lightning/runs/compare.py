@@ -1,5 +1,6 @@
 """Runs side by side: one page, and a table."""
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +96,8 @@ def _number(run: Run, name: str, form: str) -> str:
 
 
 def _numbers_html(runs: list[Run], page: Path) -> str:
-    best = min(
-        (run for run in runs if run.summary.get("val_nll") is not None),
-        key=lambda run: run.summary["val_nll"],
-        default=None,
-    )
+    measured = [run for run in runs if run.summary.get("val_nll") is not None]
+    best = min(measured, key=lambda run: run.summary["val_nll"], default=None)
     rows = [[link(each.folder, each.name, page), *_numbers(each)[1:]] for each in runs]
     classes = ["best" if each is best else "" for each in runs]
     return table_html(["run", *(name for name, _ in _NUMBERS.values())], rows, classes)
@@ -127,15 +125,10 @@ def _samples_html(runs: list[Run], steps: list[int] | None) -> str:
     if not wanted:
         return "<p>There is no step at which all runs have samples; name some with --sample_steps.</p>"
     prompts = dict.fromkeys(line["prompt"] for run in runs for line in run.samples)
-    rows = [
-        [
-            f"{step:,}",
-            Sample(prompt or "(end of text)"),
-            *(Sample(texts.get((number, step, prompt), "–")) for number in range(len(runs))),
-        ]
-        for step in wanted
-        for prompt in prompts
-    ]
+    rows = []
+    for step, prompt in product(wanted, prompts):
+        written = [Sample(texts.get((number, step, prompt), "–")) for number in range(len(runs))]
+        rows.append([f"{step:,}", Sample(prompt or "(end of text)"), *written])
     return table_html(["step", "prompt", *(run.name for run in runs)], rows)
 
 

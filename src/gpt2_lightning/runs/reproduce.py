@@ -11,7 +11,7 @@ from gpt2_lightning.runs.run import Run, runs_of
 
 _COMPARED = ("train/nll", "train/grad_norm", "val/nll")
 _CLOSE = 1e-3  # relative: what other versions, threads and processors change
-_ENVIRONMENT = ("python", "packages", "git_commit", "cpu", "cpu_count", "torch_threads", "gpus")
+_ENVIRONMENT = ("python", "git_commit", "cpu", "cpu_count", "torch_threads", "gpus")
 
 
 def reproduce(run: str, name: str | None = None, program: str = "train.py") -> bool:
@@ -50,8 +50,7 @@ def _compared(first: Run, second: Run) -> tuple[list[str], bool]:
     lines, is_close = [], True
     for metric in _COMPARED:
         one, other = (
-            dict(zip(each["step"].tolist(), each["value"].tolist(), strict=True))
-            for each in (first.series(metric), second.series(metric))
+            {row["step"]: row[metric] for row in run.rows if metric in row} for run in (first, second)
         )
         common, missing = sorted(one.keys() & other.keys()), len(one.keys() ^ other.keys())
         if not common and not missing:
@@ -77,16 +76,13 @@ def _apart(one: float, other: float) -> float:
 
 def _changed(first: Run, second: Run) -> list[str]:
     """What the runs depend on besides their configuration, and is not the same."""
-    one, other = first.environment, second.environment
-    changed = []
-    for name in _ENVIRONMENT:
-        if name == "packages":
-            before, after = one.get(name, {}), other.get(name, {})
-            changed += [
-                f"{each} {before.get(each)} → {after.get(each)}"
-                for each in sorted(before.keys() | after.keys())
-                if before.get(each) != after.get(each)
-            ]
-        elif one.get(name) != other.get(name):
-            changed.append(f"{name} {one.get(name)} → {other.get(name)}")
+    one, other = (
+        {name: run.environment.get(name) for name in _ENVIRONMENT} | run.environment.get("packages", {})
+        for run in (first, second)
+    )
+    changed = [
+        f"{name} {one.get(name)} → {other.get(name)}"
+        for name in dict.fromkeys((*one, *other))
+        if one.get(name) != other.get(name)
+    ]
     return [f"  changed since: {'; '.join(changed)}"] if changed else []
