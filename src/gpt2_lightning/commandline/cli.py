@@ -16,6 +16,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from gpt2_lightning.callbacks.adalora import AdaLoRA
 from gpt2_lightning.callbacks.checkpoint_io import SafeCheckpointIO, newest_whole
 from gpt2_lightning.callbacks.checkpoints import Checkpoints
 from gpt2_lightning.callbacks.guards import Guards
@@ -207,6 +208,8 @@ class GPT2CLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         trainer = self._get(self.config_init, "trainer")
         trainer.callbacks = _as_list(trainer.callbacks)
+        if AdaLoRA.is_for(self.model.recipe.adapter):
+            trainer.callbacks.insert(0, AdaLoRA())
         if patience := self._get(self.config_init, "patience"):
             trainer.callbacks.append(Patience(int(patience)))
         if self.subcommand == "fit" and (assignment := Assignment.given()):
