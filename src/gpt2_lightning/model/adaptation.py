@@ -98,7 +98,7 @@ def check_adapter(
     kind = str(getattr(adapter.peft_type, "value", adapter.peft_type))
     if kind in _UNFIT:
         raise InputError(
-            f"--model.adapter {name}: does not work on GPT-2 with text alone; docs/adaptation.md lists what does"
+            f"--model.adapter {name}: needs more than GPT-2 and text; docs/adaptation.md lists what works"
         )
     if kind == "ADALORA" and adapter.init_r <= adapter.target_r:  # pyright: ignore[reportAttributeAccessIssue]
         raise InputError(
