@@ -1,6 +1,5 @@
 """The LightningCLI: sections of options, checks across them, the run's folder, and what follows a run."""
 
-import errno
 import os
 import shutil
 import sys
@@ -15,6 +14,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from torch.distributed import DistNetworkError
 
 from gpt2_lightning.callbacks.adalora import AdaLoRA
 from gpt2_lightning.callbacks.checkpoint_io import SafeCheckpointIO, newest_whole
@@ -28,11 +28,11 @@ from gpt2_lightning.callbacks.samples import SampleGenerator
 from gpt2_lightning.callbacks.stop_signals import RunInterrupted
 from gpt2_lightning.callbacks.throughput import Throughput
 from gpt2_lightning.callbacks.warmup import WarmupSchedule
-from gpt2_lightning.commandline import ranks
 from gpt2_lightning.commandline.consistency import check
 from gpt2_lightning.commandline.option_errors import Parser, check_configs, fail
-from gpt2_lightning.commandline.out_of_memory import is_out_of_memory, remedy
 from gpt2_lightning.commandline.quiet import quiet
+from gpt2_lightning.commandline.ranks import ending_together
+from gpt2_lightning.commandline.resources import is_disk_full, is_out_of_memory, make_room, remedy
 from gpt2_lightning.commandline.trainer import GPT2Trainer
 from gpt2_lightning.data.datamodule import TextDataModule
 from gpt2_lightning.errors import DivergedError, InputError
@@ -117,27 +117,20 @@ class GPT2CLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         trains = subcommand == "fit" and rank_zero_only.rank == 0  # pyright: ignore[reportFunctionMemberAccess]
-        if trains and self.trainer.world_size > 1:
-            ranks.check_port()
         try:
             lock = Run(Path(os.environ[_RUN_FOLDER])).lock() if trains else nullcontext()
-            with lock, ranks.ending_together(self.trainer):
+            with lock, ending_together(self.trainer):
                 super()._run_subcommand(subcommand)
+        except DistNetworkError as error:
+            raise InputError(f"the ranks cannot reach each other: {error}") from None
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
             raise InputError(remedy(self.config[subcommand])) from None
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not is_disk_full(error):
                 raise
-            raise InputError(self._full_disk(error)) from None
-
-    def _full_disk(self, error: OSError) -> str:
-        message = f"{error.filename or self.trainer.default_root_dir}: cannot be written: the disk is full"
-        last = Path(self.trainer.default_root_dir) / "checkpoints" / "last.ckpt"
-        if self.config.subcommand != "fit" or not last.is_file():
-            return message
-        return f"{message}; make room, and go on with make resume RUN={self.trainer.default_root_dir}"
+            raise InputError(make_room(error, Path(self.trainer.default_root_dir))) from None
 
     def before_instantiate_classes(self) -> None:
         config = self.config[str(self.subcommand)]
