@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import Namespace
+import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 
@@ -49,7 +49,11 @@ class RunRecord(SaveConfigCallback):
         write_json(folder / "environment.json", environment())
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        description = Description(_settings(self.config), tuple(self.config.tags), self.config.notes)
+        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        settings = {name: config[name] for name in _SETTINGS}
+        for name in _NO_TRAINER_SETTINGS:
+            settings["trainer"].pop(name, None)
+        description = Description(settings, tuple(self.config.tags), self.config.notes)
         for logger in trainer.loggers:
             if isinstance(logger, RunLogger):
                 logger.begin(trainer.global_step, description)
@@ -110,21 +114,3 @@ class RunRecord(SaveConfigCallback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._earlier_seconds = state_dict["train_seconds"]
-
-
-def _settings(config: Any) -> dict[str, Any]:
-    """What of a resolved configuration makes a run differ from another, as plain JSON types."""
-    settings = {name: value for name, value in _plain(config).items() if name in _SETTINGS}
-    trainer = settings["trainer"].items()
-    settings["trainer"] = {name: value for name, value in trainer if name not in _NO_TRAINER_SETTINGS}
-    return settings
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Namespace):
-        value = vars(value)
-    if isinstance(value, dict):
-        return {str(name): _plain(part) for name, part in value.items() if not str(name).startswith("__")}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
