@@ -3,10 +3,8 @@
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
-from contextlib import suppress
 from datetime import datetime
 from functools import cache
 from importlib.metadata import distributions
@@ -65,14 +63,6 @@ def create(logs: Path, experiment: str, run: str | None = None) -> Path:
             folder = folder.with_name(f"{name}-{number}")
         except OSError as error:
             raise InputError(f"--logs {str(logs)!r}: cannot be written ({error.strerror})") from None
-
-
-def remove_unused(folder: Path) -> None:
-    """Remove the folder of a run that never began to train."""
-    if folder.is_dir() and not (folder / "summary.json").exists():
-        shutil.rmtree(folder)
-        with suppress(OSError):  # the experiment has other runs
-            folder.parent.rmdir()
 
 
 def environment() -> dict[str, Any]:
