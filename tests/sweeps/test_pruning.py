@@ -10,7 +10,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from gpt2_lightning.sweeps.assignment import Assignment, pruner_of
+from gpt2_lightning.sweeps.assignment import Assignment
 from tests.test_configs import TEXT, TOY, main, options, run_folder
 
 TRIAL = ["--trainer.max_steps=8", "--trainer.val_check_interval=2", "--samples.every_n_steps=0"]
@@ -101,12 +101,3 @@ def test_a_run_whose_worker_is_gone_saves_and_stops(study: optuna.Study, tmp_pat
     assert ended.returncode == 128 + signal.SIGTERM, ended.stderr
     assert json.loads((run_folder(tmp_path) / "summary.json").read_text())["status"] == "interrupted"
     assert (run_folder(tmp_path) / "checkpoints" / "last.ckpt").exists()
-
-
-def test_pruners_are_those_that_were_asked_for():
-    assert isinstance(pruner_of(None), optuna.pruners.NopPruner)
-    assert isinstance(pruner_of("median"), optuna.pruners.MedianPruner)
-    for given, least in (({"min_iter": 3, "eta": 2}, 3), ({"max_iter": 27, "s": 2}, 3), ({"max_iter": 8}, 3)):
-        pruner = pruner_of(given)
-        assert isinstance(pruner, optuna.pruners.HyperbandPruner)
-        assert pruner._min_resource == least

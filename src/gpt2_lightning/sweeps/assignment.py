@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from optuna import Study
     from optuna.pruners import BasePruner
-    from optuna.storages import RDBStorage
+    from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 
 _VARIABLE = "GPT2_LIGHTNING_TRIAL"
+_MOST_RETRIES = 3  # of a trial whose worker was killed
 
 
 @dataclass(frozen=True)
@@ -63,30 +63,41 @@ def pruner_of(pruning: dict[str, int] | str | None) -> "BasePruner":
     return HyperbandPruner(least, most or "auto", eta)
 
 
-def load_study(storage: "RDBStorage", name: str) -> "Study":
-    """A study that is there.
+def open_storage(address: str, heartbeat_seconds: int | None = None) -> "RDBStorage":
+    """Optuna's storage, without Optuna's own lines on the terminal.
+
+    In SQLite every transaction locks the file before it reads. Optuna's lock it when they write, and as SQLite
+    has no `SELECT ... FOR UPDATE`, two workers would take one trial.
 
     Args:
-        storage: that holds it.
-        name: of the study.
+        address: of the database.
+        heartbeat_seconds: between the signs of life of a worker; without three, its trial is tried again.
+            `None` where no worker is looked after.
     """
     import optuna
-
-    quiet_optuna()
-    return optuna.load_study(study_name=name, storage=storage, sampler=optuna.samplers.RandomSampler())
-
-
-def engine_options(storage: str) -> dict[str, Any]:
-    """How SQLAlchemy waits for a storage: long for a file in use, not for a server that does not answer."""
-    if storage.startswith("sqlite:"):
-        return {"connect_args": {"timeout": 60}}
-    is_postgres = storage.startswith("postgresql")
-    return {"pool_pre_ping": True} | ({"connect_args": {"connect_timeout": 10}} if is_postgres else {})
-
-
-def quiet_optuna() -> None:
-    """Leave out Optuna's own lines on the terminal, and its word that heartbeats are experimental."""
-    import optuna
+    from sqlalchemy import event
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # a trial that fails is told by us
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # heartbeats
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if address.startswith("sqlite:"):
+        options = {"connect_args": {"timeout": 60, "isolation_level": None}}
+    elif address.startswith("postgresql"):
+        options["connect_args"] = {"connect_timeout": 10}
+    storage = optuna.storages.RDBStorage(
+        address,
+        options,
+        heartbeat_interval=heartbeat_seconds,
+        grace_period=3 * heartbeat_seconds if heartbeat_seconds else None,
+        heartbeat_stale_trial_callback=retry() if heartbeat_seconds else None,
+    )
+    if address.startswith("sqlite:"):
+        event.listen(storage.engine, "begin", lambda database: database.exec_driver_sql("BEGIN IMMEDIATE"))
+    return storage
+
+
+def retry() -> "RetryHeartbeatStaleTrialCallback":
+    """What enqueues a trial once more, with its values and reports."""
+    from optuna.storages import RetryHeartbeatStaleTrialCallback
+
+    return RetryHeartbeatStaleTrialCallback(_MOST_RETRIES, inherit_intermediate_values=True)

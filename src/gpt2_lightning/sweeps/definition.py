@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -51,25 +52,37 @@ class Sweep:
     run_cap: int | None
     text: str
 
-    @property
-    def varying(self) -> tuple[Parameter, ...]:
-        """The parameters that have more than one value."""
-        return tuple(parameter for parameter in self.parameters if not parameter.is_constant)
+    @cached_property
+    def varying(self) -> dict[str, Parameter]:
+        """The parameters that have more than one value, by short names."""
+        found = {parameter.name: parameter for parameter in self.parameters if not parameter.is_constant}
+        return {short: found[name] for name, short in short_names(found).items()}
 
     @property
     def size(self) -> float:
         """Number of points; infinity where they cannot be counted."""
-        return math.prod(len(each.choices) if each.choices else math.inf for each in self.parameters)
+        return math.prod(len(each.points) if each.points else math.inf for each in self.parameters)
 
-    def label_of(self, values: dict[str, Any]) -> str:
-        """What tells a trial from the others, short.
+    def shown(self, sampled: dict[str, Any]) -> dict[str, str]:
+        """What tells a trial from the others: texts by short names.
 
         Args:
-            values: of the parameters, by name.
+            sampled: by Optuna, by the options' names; some may be missing.
         """
-        names = short_names(parameter.name for parameter in self.varying)
-        known = [parameter for parameter in self.varying if parameter.name in values]
-        return " ".join(f"{names[each.name]}={each.shown(values[each.name])}" for each in known)
+        known = {short: each for short, each in self.varying.items() if each.name in sampled}
+        return {short: each.shown(sampled[each.name]) for short, each in known.items()}
+
+    def label_of(self, sampled: dict[str, Any]) -> str:
+        """The same in one line."""
+        return " ".join(f"{short}={text}" for short, text in self.shown(sampled).items())
+
+    def values_of(self, sampled: dict[str, Any]) -> dict[str, Any]:
+        """The options' values, by name in the file's order.
+
+        Args:
+            sampled: by Optuna, by the options' names.
+        """
+        return {each.name: each.value(sampled[each.name]) for each in self.parameters}
 
     def command_of(self, values: dict[str, Any]) -> list[str]:
         """The command of a trial, as a W&B agent would call it.
@@ -108,13 +121,12 @@ def read(path: Path) -> Sweep:
         raise InputError(f"{path}: method: {method!r} is none; there are: grid, random, bayes")
     metric, maximize = _metric(path, content.get("metric"))
     parameters = parameters_of(path, content.get("parameters"))
-    if method == "grid":
-        for parameter in parameters:
-            if parameter.choices is None:
-                raise InputError(
-                    f"{path}: parameters.{parameter.name}: a grid needs values; list them (values: [...]), "
-                    "or take method: random or bayes"
-                )
+    for parameter in parameters if method == "grid" else ():
+        if parameter.points is None:
+            raise InputError(
+                f"{path}: parameters.{parameter.name}: a grid needs values; list them (values: [...]), "
+                "or take method: random or bayes"
+            )
     return Sweep(
         path=path,
         method=cast(Method, method),

@@ -1,6 +1,7 @@
 """The table of a sweep's trials in the terminal, as they come."""
 
 import time
+from itertools import accumulate
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -10,10 +11,8 @@ from rich.live import Live
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from gpt2_lightning.runs.history import short_names
 from gpt2_lightning.sweeps.definition import Sweep
-from gpt2_lightning.sweeps.space import Parameter
-from gpt2_lightning.sweeps.study import SLOT, VALUES, reason_of
+from gpt2_lightning.sweeps.study import SLOT, reason_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -46,14 +45,14 @@ class Table:
         return self._console.is_terminal
 
     def __enter__(self) -> "Table":
-        if self._console.is_terminal:
+        if self.is_live:
             self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        if self._console.is_terminal:
+        if self.is_live:
             self._live.stop()
 
     def show(self, trials: list["FrozenTrial"]) -> None:
@@ -62,7 +61,7 @@ class Table:
         Args:
             trials: one of each slot.
         """
-        if self._console.is_terminal:
+        if self.is_live:
             self._live.update(Group(self._table(trials), Text(self.summary(trials))), refresh=True)
             return
         for trial in trials:
@@ -77,41 +76,33 @@ class Table:
         self._is_first = False
 
     def _line(self, trial: "FrozenTrial") -> str:
-        values = self._sweep.label_of(trial.user_attrs.get(VALUES, {}))
-        number, outcome = trial.user_attrs[SLOT], _outcome(trial)
+        number, outcome, label = trial.user_attrs[SLOT], _outcome(trial), self._sweep.label_of(trial.params)
         said = f"  {reason}" if (reason := reason_of(trial)) else ""
-        return f"trial {number:>4}  {outcome:<10} {seconds_of(trial):>5.0f} s  {values}{said}"
+        return f"trial {number:>4}  {outcome:<10} {seconds_of(trial):>5.0f} s  {label}{said}"
 
     def _table(self, trials: list["FrozenTrial"]) -> RichTable:
         """The best trial and the newest ones, as many as there is room for."""
         table = RichTable(box=SIMPLE_HEAD)
-        table.add_column("trial", justify="right", no_wrap=True, min_width=5)
-        shown = self._options_with_room()
-        for _, name in shown:
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column(self._sweep.metric, justify="right", no_wrap=True, min_width=14)
-        table.add_column("seconds", justify="right", no_wrap=True, min_width=7)
+        options = self._options_with_room()
+        widths = {"trial": 5} | dict.fromkeys(options, 0) | {self._sweep.metric: 14, "seconds": 7}
+        for heading, width in widths.items():
+            table.add_column(heading, justify="right", no_wrap=True, min_width=width)
         best = best_trial(trials, self._sweep)
         begun = [trial for trial in trials if trial.state.name != "WAITING"]
         newest = begun[-max(3, self._console.size.height - _AROUND) :]
         for trial in newest if best is None or best in newest else [best, *newest[1:]]:
-            values = trial.user_attrs.get(VALUES, {})
-            cells = [p.shown(values[p.name]) if p.name in values else "" for p, _ in shown]
+            shown = self._sweep.shown(trial.params)
+            cells = [str(trial.user_attrs[SLOT]), *(shown.get(name, "") for name in options)]
             style = "bold green" if trial is best else {"FAIL": "red", "PRUNED": "dim"}.get(trial.state.name)
-            slot = str(trial.user_attrs[SLOT])
-            table.add_row(slot, *cells, _outcome(trial), f"{seconds_of(trial):.0f}", style=style)
+            table.add_row(*cells, _outcome(trial), f"{seconds_of(trial):.0f}", style=style)
         return table
 
-    def _options_with_room(self) -> list[tuple[Parameter, str]]:
-        """The headings of the first options, as many as stand beside the other columns."""
-        names = short_names(parameter.name for parameter in self._sweep.varying)
+    def _options_with_room(self) -> list[str]:
+        """Short names of the first options, as many as stand beside the other columns."""
         room = self._console.size.width - 36
-        found: list[tuple[Parameter, str]] = []
-        for parameter in self._sweep.varying:
-            room -= 2 + max(len(names[parameter.name]), 8)
-            if room >= 0 or not found:
-                found.append((parameter, names[parameter.name]))
-        return found
+        widths = accumulate(2 + max(len(name), 8) for name in self._sweep.varying)
+        fitting = sum(width <= room for width in widths)
+        return list(self._sweep.varying)[: max(1, fitting)]
 
     def summary(self, trials: list["FrozenTrial"]) -> str:
         """One line: how many are done, the best value, and the time left."""
