@@ -90,8 +90,8 @@ def test_what_tells_trials_apart_is_short(sweep_file: Callable[..., Path]):
     files = {"values": ["configs/a.yaml", "configs/b.yaml"]}
     sweep = read(sweep_file({"config": files, "a.lr": {"values": [0.001234, 1]}, "b.lr": {"value": 3}}))
     sampled = {"config": "b", "a.lr": 0.001234, "b.lr": 3}
-    assert sweep.shown(sampled) == {"config": "b", "lr": "0.00123"}
-    assert sweep.label_of({"a.lr": 1}) == "lr=1"
+    assert sweep.shown(sampled) == {"config": "b", "a.lr": "0.00123"}
+    assert sweep.label_of({"a.lr": 1}) == "a.lr=1"
     assert sweep.values_of(sampled) == {"config": "configs/b.yaml", "a.lr": 0.001234, "b.lr": 3}
     assert sweep.size == 4
 

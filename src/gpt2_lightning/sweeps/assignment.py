@@ -66,8 +66,8 @@ def pruner_of(pruning: dict[str, int] | str | None) -> "BasePruner":
 def open_storage(address: str, heartbeat_seconds: int | None = None) -> "RDBStorage":
     """Optuna's storage, without Optuna's own lines on the terminal.
 
-    In SQLite every transaction locks the file before it reads. Optuna's lock it when they write, and as SQLite
-    has no `SELECT ... FOR UPDATE`, two workers would take one trial.
+    In SQLite every transaction locks the file before it reads. Optuna's lock it when they write, and as
+    SQLite has no `SELECT ... FOR UPDATE`, two workers would take one trial.
 
     Args:
         address: of the database.

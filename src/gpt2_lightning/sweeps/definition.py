@@ -6,14 +6,12 @@ import os
 import re
 import sys
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from gpt2_lightning import metrics
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.files.yaml_file import read_mapping
-from gpt2_lightning.runs.history import short_names
 from gpt2_lightning.sweeps.space import Parameter, check_fields, parameters_of
 
 Method = Literal["grid", "random", "bayes"]
@@ -52,11 +50,10 @@ class Sweep:
     run_cap: int | None
     text: str
 
-    @cached_property
-    def varying(self) -> dict[str, Parameter]:
-        """The parameters that have more than one value, by short names."""
-        found = {parameter.name: parameter for parameter in self.parameters if not parameter.is_constant}
-        return {short: found[name] for name, short in short_names(found).items()}
+    @property
+    def varying(self) -> tuple[Parameter, ...]:
+        """The parameters that have more than one value."""
+        return tuple(parameter for parameter in self.parameters if not parameter.is_constant)
 
     @property
     def size(self) -> float:
@@ -64,25 +61,16 @@ class Sweep:
         return math.prod(len(each.points) if each.points else math.inf for each in self.parameters)
 
     def shown(self, sampled: dict[str, Any]) -> dict[str, str]:
-        """What tells a trial from the others: texts by short names.
-
-        Args:
-            sampled: by Optuna, by the options' names; some may be missing.
-        """
-        known = {short: each for short, each in self.varying.items() if each.name in sampled}
-        return {short: each.shown(sampled[each.name]) for short, each in known.items()}
+        """What tells a trial from the others, as words by short names; nothing of what is not sampled yet."""
+        return {each.short: each.shown(sampled[each.short]) for each in self.varying if each.short in sampled}
 
     def label_of(self, sampled: dict[str, Any]) -> str:
         """The same in one line."""
-        return " ".join(f"{short}={text}" for short, text in self.shown(sampled).items())
+        return " ".join(f"{short}={word}" for short, word in self.shown(sampled).items())
 
     def values_of(self, sampled: dict[str, Any]) -> dict[str, Any]:
-        """The options' values, by name in the file's order.
-
-        Args:
-            sampled: by Optuna, by the options' names.
-        """
-        return {each.name: each.value(sampled[each.name]) for each in self.parameters}
+        """The options' values of what Optuna has sampled, by the options' names in the file's order."""
+        return {each.name: each.value(sampled[each.short]) for each in self.parameters}
 
     def command_of(self, values: dict[str, Any]) -> list[str]:
         """The command of a trial, as a W&B agent would call it.

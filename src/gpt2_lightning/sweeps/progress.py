@@ -2,7 +2,6 @@
 
 import time
 from itertools import accumulate
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 _AROUND = 6  # lines of the table besides its rows, and the line below it
-_OVER = {"COMPLETE", "PRUNED", "FAIL"}
 
 
 class Table:
@@ -30,50 +28,28 @@ class Table:
         sweep: whose trials they are.
         slots: how many there will be; `None` where only time ends the sweep.
         workers: that train at once.
+
+    Attributes:
+        live: to be entered while it is shown on a terminal; `None` elsewhere.
     """
 
     def __init__(self, sweep: Sweep, slots: int | None, workers: int) -> None:
         self._sweep, self._slots, self._workers = sweep, slots, workers
         self._console = Console(soft_wrap=False)
-        self._live = Live(console=self._console, auto_refresh=False, transient=False)
-        self._said: set[tuple[int, int]] = set()
-        self._is_first = True
-
-    @property
-    def is_live(self) -> bool:
-        """Whether it is written anew where it stands."""
-        return self._console.is_terminal
-
-    def __enter__(self) -> "Table":
-        if self.is_live:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        if self.is_live:
-            self._live.stop()
+        self._said: set[int] | None = None
+        self.live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
 
     def show(self, trials: list["FrozenTrial"]) -> None:
-        """Show how the trials stand now.
-
-        Args:
-            trials: one of each slot.
-        """
-        if self.is_live:
-            self._live.update(Group(self._table(trials), Text(self.summary(trials))), refresh=True)
+        """Show how the trials stand now, one of each slot."""
+        if self.live:
+            self.live.update(Group(self._table(trials), Text(self.summary(trials))), refresh=True)
             return
-        for trial in trials:
-            state = (trial.user_attrs[SLOT], trial.number)
-            if trial.state.name in _OVER and state not in self._said:
-                self._said.add(state)
-                if not self._is_first:
-                    print(self._line(trial), flush=True)
-        if self._is_first and self._said:
-            done = len(self._said)
-            print(f"{done} trial{'s are' if done > 1 else ' is'} done already", flush=True)
-        self._is_first = False
+        over = {trial.number: trial for trial in trials if trial.state.is_finished()}
+        if self._said is None and over:
+            print(f"{len(over)} trial{'s are' if len(over) > 1 else ' is'} done already", flush=True)
+        for number in sorted(over.keys() - (over if self._said is None else self._said)):
+            print(self._line(over[number]), flush=True)
+        self._said = set(over)
 
     def _line(self, trial: "FrozenTrial") -> str:
         number, outcome, label = trial.user_attrs[SLOT], _outcome(trial), self._sweep.label_of(trial.params)
@@ -99,14 +75,13 @@ class Table:
 
     def _options_with_room(self) -> list[str]:
         """Short names of the first options, as many as stand beside the other columns."""
-        room = self._console.size.width - 36
-        widths = accumulate(2 + max(len(name), 8) for name in self._sweep.varying)
-        fitting = sum(width <= room for width in widths)
-        return list(self._sweep.varying)[: max(1, fitting)]
+        names = [each.short for each in self._sweep.varying]
+        widths = accumulate(2 + max(len(name), 8) for name in names)
+        return names[: max(1, sum(width <= self._console.size.width - 36 for width in widths))]
 
     def summary(self, trials: list["FrozenTrial"]) -> str:
         """One line: how many are done, the best value, and the time left."""
-        over = [trial for trial in trials if trial.state.name in _OVER]
+        over = [trial for trial in trials if trial.state.is_finished()]
         slots = max(self._slots, len(trials)) if self._slots else None
         parts = [f"{len(over)} of {slots} trials" if slots else f"{len(over)} trials"]
         for state, said in (("RUNNING", "running"), ("PRUNED", "pruned"), ("FAIL", "failed")):

@@ -5,6 +5,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from copy import copy
 from pathlib import Path
 from shlex import join, quote
 from typing import TYPE_CHECKING
@@ -34,13 +35,7 @@ _LABELLED = 12  # curves in the legend; of more, the best
 
 
 def write_report(study: "Study", sweep: Sweep, folder: Path) -> None:
-    """Write the page of a sweep, and the configuration of its best trial.
-
-    Args:
-        study: of the sweep.
-        sweep: its file.
-        folder: of the sweep, with the runs of its trials.
-    """
+    """Write the page of a sweep, and the configuration of its best trial, into its folder."""
     trials = [trial for trial in trials_of(study) if trial.state.name != "WAITING"]
     best = best_trial(trials, sweep)
     counts = Counter(trial.state.name for trial in trials)
@@ -93,9 +88,15 @@ def _best(best: "FrozenTrial", sweep: Sweep, folder: Path) -> str:
 
 def _plots(study: "Study", sweep: Sweep) -> Iterator[tuple[str, "Figure"]]:
     """Optuna's own figures of the trials that have finished."""
+    import optuna
     from optuna import visualization
 
-    study, metric = _numbered_by_slot(study, sweep), sweep.metric
+    numbered = optuna.create_study(direction=study.direction)  # by slots, as the table of trials
+    for trial in map(copy, trials_of(study)):
+        known = [each for each in sweep.parameters if each.short in trial.params]
+        trial.params = {each.short: each.rounded(trial.params[each.short]) for each in known}
+        numbered.add_trial(trial)
+    study, metric = numbered, sweep.metric
     done = [trial.params for trial in study.trials if trial.state.name == "COMPLETE"]
     varied = [name for name in done[0] if len({params[name] for params in done}) > 1]
     yield "History", visualization.plot_optimization_history(study, target_name=metric)
@@ -109,27 +110,6 @@ def _plots(study: "Study", sweep: Sweep) -> Iterator[tuple[str, "Figure"]]:
         figure = visualization.plot_slice(study, params=varied[first : first + _SLICES], target_name=metric)
         figure.update_traces({"marker": {"colorscale": "Viridis"}}, selector={"mode": "markers"})
         yield "Slices", figure
-
-
-def _numbered_by_slot(study: "Study", sweep: Sweep) -> "Study":
-    """One trial for each slot under its number, which further tries do not have, with options' short names."""
-    import optuna
-
-    shown = optuna.create_study(direction=study.direction)
-    for trial in trials_of(study):
-        names = {short: each.name for short, each in sweep.varying.items() if each.name in trial.params}
-        is_done = trial.state.name == "COMPLETE"
-        shown.add_trial(
-            optuna.create_trial(
-                state=trial.state if is_done else optuna.trial.TrialState.FAIL,
-                value=trial.value if is_done else None,
-                params={
-                    short: sweep.varying[short].rounded(trial.params[name]) for short, name in names.items()
-                },
-                distributions={short: trial.distributions[name] for short, name in names.items()},
-            )
-        )
-    return shown
 
 
 def _importance(study: "Study", varied: list[str], metric: str) -> "Figure | None":
@@ -167,10 +147,11 @@ def _table(trials: list["FrozenTrial"], sweep: Sweep, folder: Path, best: "Froze
     ):
         run, shown = run_of(trial), sweep.shown(trial.params)
         cells = [link(folder / run, run, folder / REPORT) if (folder / run).is_dir() else run]
-        cells += [shown.get(short, "") for short in sweep.varying]
+        cells += [shown.get(each.short, "") for each in sweep.varying]
         cells.append(f"{trial.value:.5f}" if trial.state.name == "COMPLETE" else "")
         rows.append([*cells, f"{seconds_of(trial):.0f}", trial.state.name.lower(), reason_of(trial)])
         style = {"FAIL": "failed", "PRUNED": "pruned"}.get(trial.state.name, "")
         classes.append("best" if trial is best else style)
-    header = ["trial", *sweep.varying, sweep.metric, "seconds", "state", "reason"]
+    names = [each.short for each in sweep.varying]
+    header = ["trial", *names, sweep.metric, "seconds", "state", "reason"]
     return table_html(header, rows, classes)

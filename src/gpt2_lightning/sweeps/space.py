@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.runs.history import short_names
 
 if TYPE_CHECKING:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -30,16 +31,18 @@ _WANDB_ALONE = {"log_uniform", "inv_log_uniform", "inv_log_uniform_values", "nor
 class Parameter:
     """One option of the command line, and what it may be.
 
-    Optuna samples the values themselves; words, lists and mappings by short names, as it takes plain choices.
+    Optuna samples the values themselves; words, lists and mappings by short words, as it takes plain choices.
 
     Attributes:
         name: of the option, with dots.
+        short: the last words of the name that tell it from the others: its name in the study.
         distribution: what Optuna samples from.
         choices: the option's value of each choice that is sampled; empty for ranges.
         q: the option's values are multiples of it.
     """
 
     name: str
+    short: str
     distribution: "CategoricalDistribution | FloatDistribution | IntDistribution"
     choices: dict[Any, Any] = field(default_factory=dict)
     q: float | None = None
@@ -109,7 +112,8 @@ def parameters_of(path: Path, given: Any) -> tuple[Parameter, ...]:
             f"{path}: parameters: is {'no mapping' if given else 'empty'}; name options of train.py, each "
             "with values or a range"
         )
-    found = tuple(_parameter(path, name, settings) for name, settings in _flat(path, "", given))
+    flat = dict(_flat(path, "", given))
+    found = tuple(_parameter(path, name, short, flat[name]) for name, short in short_names(flat).items())
     if all(parameter.is_constant for parameter in found):
         raise InputError(f"{path}: parameters: nothing varies; give one of them several values or a range")
     return found
@@ -134,15 +138,20 @@ def check_fields(path: Path, place: str, given: dict[Any, Any], known: set[str])
         raise InputError(f"{path}: {place}{unknown[0]}: no such field; there are: {', '.join(sorted(known))}")
 
 
-def _parameter(path: Path, name: str, settings: dict[str, Any]) -> Parameter:
+def _parameter(path: Path, name: str, short: str, settings: dict[str, Any]) -> Parameter:
     kind = settings.get("distribution") or _implied(settings)
     if not isinstance(kind, str) or kind not in _FIELDS:
         raise InputError(f"{path}: parameters.{name}: {_no_distribution(kind)}")
     check_fields(path, f"parameters.{name}.", settings, _FIELDS[kind] | {"distribution"})
     try:
+        if "probabilities" in settings:
+            raise ValueError("probabilities: Optuna has none; leave them out")
         if kind == "constant":
-            return _chosen(name, [settings["value"]])
-        return _categorical(name, settings) if kind == "categorical" else _range(name, kind, settings)
+            return Parameter(name, short, *_chosen([settings["value"]]))
+        if kind == "categorical":
+            return Parameter(name, short, *_chosen(settings["values"]))
+        distribution, q = _range(kind, settings)
+        return Parameter(name, short, distribution, q=q)
     except KeyError as missing:
         raise InputError(f"{path}: parameters.{name}: {kind} needs the field {missing.args[0]}") from None
     except (TypeError, ValueError, OverflowError) as error:
@@ -172,13 +181,7 @@ def _no_distribution(kind: Any) -> str:
     return f"{said}; there are: {', '.join(_FIELDS)}"
 
 
-def _categorical(name: str, settings: dict[str, Any]) -> Parameter:
-    if "probabilities" in settings:
-        raise ValueError("probabilities: Optuna has none; leave them out")
-    return _chosen(name, settings["values"])
-
-
-def _chosen(name: str, values: Any) -> Parameter:
+def _chosen(values: Any) -> tuple["CategoricalDistribution", dict[Any, Any]]:
     from optuna.distributions import CategoricalDistribution
 
     if not isinstance(values, list) or not values:
@@ -188,7 +191,7 @@ def _chosen(name: str, values: Any) -> Parameter:
     choices = dict(zip(_labels(values), values, strict=True))
     if len(choices) < len(values):
         raise ValueError("values: one of them stands there twice")
-    return Parameter(name, CategoricalDistribution(tuple(choices)), choices)
+    return CategoricalDistribution(tuple(choices)), choices
 
 
 def _labels(values: list[Any]) -> list[Any]:
@@ -207,7 +210,7 @@ def _stem(value: Any) -> str:
     return value.rpartition("/")[2].removesuffix(".yaml") if isinstance(value, str) else str(value)
 
 
-def _range(name: str, kind: str, settings: dict[str, Any]) -> Parameter:
+def _range(kind: str, settings: dict[str, Any]) -> tuple["FloatDistribution | IntDistribution", float | None]:
     from optuna.distributions import FloatDistribution, IntDistribution
 
     low, high = float(settings["min"]), float(settings["max"])
@@ -226,5 +229,5 @@ def _range(name: str, kind: str, settings: dict[str, Any]) -> Parameter:
         if low > high:
             raise ValueError(f"no multiple of q {q} lies from min {settings['min']} to max {settings['max']}")
     if q and q.is_integer() and (q == 1 or not is_log):
-        return Parameter(name, IntDistribution(int(low), int(high), is_log, int(q)), q=q)
-    return Parameter(name, FloatDistribution(low, high, is_log, None if is_log else q), q=q)
+        return IntDistribution(int(low), int(high), is_log, int(q)), q
+    return FloatDistribution(low, high, is_log, None if is_log else q), q

@@ -1,5 +1,6 @@
 """Optuna's study of a sweep, which is also the queue of its trials: one for each slot, and further tries."""
 
+import math
 import socket
 import zlib
 from collections.abc import Iterator
@@ -65,71 +66,43 @@ def open_study(sweep: Sweep, job: Job) -> "Study":
 
     name = Path(job.folder).name
     try:
-        storage = open_storage(job.storage, job.heartbeat_seconds)
-        direction = "maximize" if sweep.maximize else "minimize"
         study = optuna.create_study(
             study_name=name,
-            storage=storage,
-            direction=direction,
-            load_if_exists=True,
+            storage=open_storage(job.storage, job.heartbeat_seconds),
+            direction="maximize" if sweep.maximize else "minimize",
             pruner=pruner_of(job.pruning),
+            load_if_exists=True,
         )
     except (SQLAlchemyError, ArgumentError, ImportError, OSError, ValueError, KeyError) as error:
         reason = " ".join(masked(str(error)).split())[:200]
-        raise InputError(f"--storage {shown_address(job.storage)}: cannot be used: {reason}") from None
+        raise InputError(f"--storage {job.storage}: cannot be used: {reason}") from None
     trials = study.get_trials(deepcopy=False)
-    study.sampler = _sampler(sweep, f"{job.seed} {socket.gethostname()} {job.worker} {len(trials)}")
     if trials and study.user_attrs.get(_SWEEP) != sweep.text:
         raise InputError(
             f"{sweep.path}: was changed since {name} was begun, or an earlier version began it; give the new "
             "sweep a name of its own with NAME="
         )
     study.set_user_attr(_SWEEP, sweep.text)
+    begun = f"{job.seed} {socket.gethostname()} {job.worker} {len(trials)}"  # no two starts draw the same
+    study.sampler = optuna.samplers.TPESampler(n_startup_trials=_STARTUP, seed=zlib.crc32(begun.encode()))
     return study
 
 
-def shown_address(storage: str) -> str:
-    """The address of a storage, without a password."""
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        return make_url(storage).render_as_string(hide_password=True)
-    except (ArgumentError, ValueError):
-        return masked(storage)
-
-
-def _sampler(sweep: Sweep, begun: str) -> Any:
-    """Of what the points leave open: everything after the first of `bayes`, else nothing.
-
-    Args:
-        sweep: of the study.
-        begun: tells workers apart: no two of any machine have one seed, nor has one that begins again.
-    """
-    from optuna.samplers import RandomSampler, TPESampler
-
-    seed = zlib.crc32(begun.encode())
-    return (
-        TPESampler(n_startup_trials=_STARTUP, seed=seed) if sweep.method == "bayes" else RandomSampler(seed)
-    )
-
-
 def points(sweep: Sweep, seed: int) -> Iterator[dict[str, Any]]:
-    """What is sampled for each slot, in order; after its first ones, nothing is known before for `bayes`.
+    """What is sampled for each slot, in order; after its first ones, `bayes` leaves it to the sampler.
 
     A grid or a space of choices ends; no point that is known comes twice.
     """
     if sweep.method == "grid":
         return _grid(sweep)
     drawn = _random(sweep, seed)
-    if sweep.method == "random":
-        return drawn
-    endless = chain(islice(drawn, _STARTUP), repeat({}))
-    return endless if sweep.size == float("inf") else islice(endless, int(sweep.size))
+    if sweep.method == "bayes":
+        drawn = chain(islice(drawn, _STARTUP), repeat({}))
+    return drawn if math.isinf(sweep.size) else islice(drawn, int(sweep.size))
 
 
 def _grid(sweep: Sweep) -> Iterator[dict[str, Any]]:
-    names = [parameter.name for parameter in sweep.parameters]
+    names = [parameter.short for parameter in sweep.parameters]
     for point in product(*(parameter.points or () for parameter in sweep.parameters)):
         yield dict(zip(names, point, strict=True))
 
@@ -145,21 +118,14 @@ def _random(sweep: Sweep, seed: int) -> Iterator[dict[str, Any]]:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
     known: set[str] = set()
     while True:
-        point = study.ask({each.name: each.distribution for each in sweep.parameters}).params
+        point = study.ask({each.short: each.distribution for each in sweep.parameters}).params
         if (values := str(sweep.values_of(point))) not in known:
             known.add(values)
             yield point
 
 
 def enqueue_missing(study: "Study", sweep: Sweep, job: Job, slots: int) -> None:
-    """Enqueue a trial for each slot that has none.
-
-    Args:
-        study: of the sweep.
-        sweep: its file.
-        job: of the workers.
-        slots: how many there are to be; fewer where there are fewer points.
-    """
+    """Enqueue a trial for each of so many slots that has none, as far as there are points."""
     with FileLock(Path(job.folder) / "queue.lock"):
         taken = {trial.user_attrs.get(SLOT) for trial in study.get_trials(deepcopy=False)}
         for slot, point in enumerate(islice(points(sweep, job.seed), slots)):
@@ -168,12 +134,7 @@ def enqueue_missing(study: "Study", sweep: Sweep, job: Job, slots: int) -> None:
 
 
 def give_back(study: "Study", number: int) -> None:
-    """Enqueue a trial once more, as if no worker of it had been killed before.
-
-    Args:
-        study: of the sweep.
-        number: of the trial.
-    """
+    """Enqueue the trial of that number once more, as if no worker of it had been killed before."""
     callback = retry()
     trial = study.trials[number]  # a copy
     trial.user_attrs.pop(REASON, None)
@@ -182,17 +143,17 @@ def give_back(study: "Study", number: int) -> None:
 
 
 def suggested(trial: "Trial", sweep: Sweep) -> dict[str, Any]:
-    """What is sampled for a trial, by the options' names."""
+    """What is sampled for a trial, by the options' short names."""
     from optuna.distributions import CategoricalDistribution, IntDistribution
 
     for each in sweep.parameters:
         sampled = each.distribution
         if isinstance(sampled, CategoricalDistribution):
-            trial.suggest_categorical(each.name, sampled.choices)
+            trial.suggest_categorical(each.short, sampled.choices)
         elif isinstance(sampled, IntDistribution):
-            trial.suggest_int(each.name, sampled.low, sampled.high, step=sampled.step, log=sampled.log)
+            trial.suggest_int(each.short, sampled.low, sampled.high, step=sampled.step, log=sampled.log)
         else:
-            trial.suggest_float(each.name, sampled.low, sampled.high, step=sampled.step, log=sampled.log)
+            trial.suggest_float(each.short, sampled.low, sampled.high, step=sampled.step, log=sampled.log)
     return trial.params
 
 

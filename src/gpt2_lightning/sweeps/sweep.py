@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -95,7 +96,7 @@ def sweep(
     finally:
         write_report(study, definition, folder)
         trials_now = trials_of(study)
-        if is_over or not table.is_live:
+        if is_over or not table.live:
             print(f"\n{table.summary(trials_now)}")
         print(folder / REPORT)
     begun = [trial for trial in trials_now if trial.state.name != "WAITING"]
@@ -206,11 +207,11 @@ def _supervise(study: "Study", job: Job, workers: int, table: Table) -> None:
         RuntimeError: if they end with an error of ours, time and again.
         KeyboardInterrupt: if the user has stopped them, by Ctrl-C or SIGTERM.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     shares = [_share(number, workers) for number in range(workers)]
     processes = [_start(job, number, share) for number, share in enumerate(shares)]
     restarts = over = 0
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with table:
+    with table.live or nullcontext():
         try:
             while any(process.poll() is None for process in processes):
                 trials = trials_of(study)

@@ -43,12 +43,7 @@ def main() -> int:
 
 
 def work(study: "Study", runner: TrialRunner) -> None:
-    """Take trials until none waits and nobody trains one, or the time is over, or the parent gone.
-
-    Args:
-        study: of the sweep.
-        runner: its objective.
-    """
+    """Take trials until none waits and nobody trains one, or the time is over, or the parent gone."""
     from optuna.storages import fail_stale_trials
 
     seen: set[int] = set()
@@ -70,7 +65,7 @@ def work(study: "Study", runner: TrialRunner) -> None:
 
 
 def _give_sign_of_life(study: "Study", trials: set[int]) -> None:
-    """Give one in each worker's place: Optuna never misses those of a worker that was killed before its first."""
+    """Give one in each worker's place: Optuna never misses those of one that was killed before its first."""
     for trial in trials:
         study._storage.record_heartbeat(trial)  # pyright: ignore[reportAttributeAccessIssue]
 
