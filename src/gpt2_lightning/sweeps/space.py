@@ -1,14 +1,11 @@
 """The parameters of a sweep: W&B's distributions as Optuna's own."""
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from gpt2_lightning.errors import InputError
 from gpt2_lightning.runs.history import short_names
 
 if TYPE_CHECKING:
@@ -46,11 +43,6 @@ class Parameter:
     distribution: "CategoricalDistribution | FloatDistribution | IntDistribution"
     choices: dict[Any, Any] = field(default_factory=dict)
     q: float | None = None
-
-    @property
-    def is_constant(self) -> bool:
-        """Whether there is one value only."""
-        return self.distribution.single()
 
     @cached_property
     def points(self) -> tuple[Any, ...] | None:
@@ -97,65 +89,60 @@ def _multiple(times: float, q: float) -> float:
     return round(times) * int(q) if q.is_integer() else float(f"{round(times) * q:.12g}")
 
 
-def parameters_of(path: Path, given: Any) -> tuple[Parameter, ...]:
+def parameters_of(given: Any) -> tuple[Parameter, ...]:
     """The parameters of a sweep's file; nested ones get names with dots.
 
     Args:
-        path: of the file, for messages.
-        given: its field `parameters`.
+        given: the file's field `parameters`.
 
     Raises:
-        InputError: naming the parameter and what is wrong with it.
+        ValueError: naming the parameter and what is wrong with it.
     """
     if not isinstance(given, dict) or not given:
-        raise InputError(
-            f"{path}: parameters: is {'no mapping' if given else 'empty'}; name options of train.py, each "
-            "with values or a range"
-        )
-    flat = dict(_flat(path, "", given))
-    found = tuple(_parameter(path, name, short, flat[name]) for name, short in short_names(flat).items())
-    if all(parameter.is_constant for parameter in found):
-        raise InputError(f"{path}: parameters: nothing varies; give one of them several values or a range")
+        what = "no mapping" if given else "empty"
+        raise ValueError(f"parameters: is {what}; name options of train.py, each with values or a range")
+    flat = dict(_flat("", given))
+    found = tuple(_parameter(name, short, flat[name]) for name, short in short_names(flat).items())
+    if all(each.distribution.single() for each in found):
+        raise ValueError("parameters: nothing varies; give one of them several values or a range")
     return found
 
 
-def _flat(path: Path, prefix: str, given: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _flat(prefix: str, given: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for name, settings in given.items():
         if not isinstance(settings, dict):
-            raise InputError(
-                f"{path}: parameters.{prefix}{name}: value, values, or min and max are needed, as {{value: "
-                f"{settings}}}"
-            )
+            needed = "value, values, or min and max are needed"
+            raise ValueError(f"parameters.{prefix}{name}: {needed}, as {{value: {settings}}}")
         if isinstance(settings.get("parameters"), dict):
-            yield from _flat(path, f"{prefix}{name}.", settings["parameters"])
+            yield from _flat(f"{prefix}{name}.", settings["parameters"])
         else:
             yield f"{prefix}{name}", settings
 
 
-def check_fields(path: Path, place: str, given: dict[Any, Any], known: set[str]) -> None:
-    """Refuse a field that is none; the message names the file and the field's place in it."""
+def check_fields(place: str, given: dict[Any, Any], known: set[str]) -> None:
+    """Refuse a field that is none; the message names its place in the file."""
     if unknown := sorted(map(str, given.keys() - known)):
-        raise InputError(f"{path}: {place}{unknown[0]}: no such field; there are: {', '.join(sorted(known))}")
+        raise ValueError(f"{place}{unknown[0]}: no such field; there are: {', '.join(sorted(known))}")
 
 
-def _parameter(path: Path, name: str, short: str, settings: dict[str, Any]) -> Parameter:
+def _parameter(name: str, short: str, settings: dict[str, Any]) -> Parameter:
     kind = settings.get("distribution") or _implied(settings)
     if not isinstance(kind, str) or kind not in _FIELDS:
-        raise InputError(f"{path}: parameters.{name}: {_no_distribution(kind)}")
-    check_fields(path, f"parameters.{name}.", settings, _FIELDS[kind] | {"distribution"})
+        raise ValueError(f"parameters.{name}: {_no_distribution(kind)}")
+    check_fields(f"parameters.{name}.", settings, _FIELDS[kind] | {"distribution"})
     try:
         if "probabilities" in settings:
             raise ValueError("probabilities: Optuna has none; leave them out")
-        if kind == "constant":
-            return Parameter(name, short, *_chosen([settings["value"]]))
-        if kind == "categorical":
-            return Parameter(name, short, *_chosen(settings["values"]))
+        if kind in ("constant", "categorical"):
+            return Parameter(
+                name, short, *_chosen([settings["value"]] if kind == "constant" else settings["values"])
+            )
         distribution, q = _range(kind, settings)
         return Parameter(name, short, distribution, q=q)
     except KeyError as missing:
-        raise InputError(f"{path}: parameters.{name}: {kind} needs the field {missing.args[0]}") from None
+        raise ValueError(f"parameters.{name}: {kind} needs the field {missing.args[0]}") from None
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{path}: parameters.{name}: {error}") from None
+        raise ValueError(f"parameters.{name}: {error}") from None
 
 
 def _implied(settings: dict[str, Any]) -> str | None:
@@ -198,10 +185,8 @@ def _labels(values: list[Any]) -> list[Any]:
     """What Optuna keeps of choices: numbers as they are, else words; of paths the files' names."""
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return values
-    for label in (_stem, str):
-        if len(set(labels := list(map(label, values)))) == len(values):
-            return labels
-    return list(map(json.dumps, values))
+    stems = list(map(_stem, values))
+    return stems if len(set(stems)) == len(stems) else list(map(str, values))
 
 
 def _stem(value: Any) -> str:

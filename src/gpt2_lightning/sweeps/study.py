@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SLOT = "slot"  # a trial's place in the sweep, the same in every try
 REASON = "reason"  # why a trial failed
 _SWEEP = "definition"  # what decides the trials, as a study's attribute
+_KILLED = "retry_history"  # Optuna's own name for a trial's earlier tries
 _STARTUP = 10  # points that `bayes` draws at random before it has seen enough
 _MOST_LISTED = 10_000  # points of a space that are listed, to be drawn without putting back
 
@@ -135,11 +136,10 @@ def enqueue_missing(study: "Study", sweep: Sweep, job: Job, slots: int) -> None:
 
 def give_back(study: "Study", number: int) -> None:
     """Enqueue the trial of that number once more, as if no worker of it had been killed before."""
-    callback = retry()
     trial = study.trials[number]  # a copy
     trial.user_attrs.pop(REASON, None)
-    callback.retry_history(trial).clear()
-    callback(study, trial)
+    trial.system_attrs.pop(_KILLED, None)
+    retry()(study, trial)
 
 
 def suggested(trial: "Trial", sweep: Sweep) -> dict[str, Any]:
@@ -177,5 +177,5 @@ def reason_of(trial: "FrozenTrial") -> str:
     """Why a trial failed; empty if it has not."""
     if trial.state.name != "FAIL":
         return ""
-    tries = 1 + len(retry().retry_history(trial))
+    tries = 1 + len(trial.system_attrs.get(_KILLED, []))
     return trial.user_attrs.get(REASON) or f"its worker was killed {tries} times"
