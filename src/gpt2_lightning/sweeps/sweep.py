@@ -190,13 +190,9 @@ def _share(number: int, workers: int) -> dict[str, str]:
     for name in _THREADS:
         given, fair = os.environ.get(name, ""), available_cores() // workers
         share[name] = str(max(1, min(fair, int(given)) if given.isdigit() else fair))
-    names = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = (
-        range(torch.cuda.device_count())
-        if names is None
-        else [part for part in names.split(",") if part.strip()]
-    )
-    return share | ({"CUDA_VISIBLE_DEVICES": str(gpus[number % len(gpus)]).strip()} if gpus else {})
+    there = ",".join(map(str, range(torch.cuda.device_count())))
+    gpus = [part for part in os.environ.get("CUDA_VISIBLE_DEVICES", there).split(",") if part.strip()]
+    return share | ({"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)].strip()} if gpus else {})
 
 
 def _supervise(study: "Study", job: Job, workers: int, table: Table) -> None:
