@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from gpt2_lightning.sweeps.assignment import Assignment
 from gpt2_lightning.sweeps.definition import Sweep, read
-from gpt2_lightning.sweeps.study import Job
 from tests.conftest import ROOT
 from tests.test_configs import TEXT, TOY
 
@@ -76,13 +76,14 @@ def quick_sweep(sweep_file: Callable[..., Path], tmp_path: Path) -> Callable[...
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Job:
+def job(tmp_path: Path) -> Assignment:
     """Of a worker on SQLite, for half a minute."""
     folder = tmp_path / "toy"
     folder.mkdir()
     storage = f"sqlite:///{folder / 'study.db'}"
-    return Job(
-        str(tmp_path / "toy.yaml"), str(folder), storage, 0, None, 1, time.time() + 30, is_endless=False
+    file = str(tmp_path / "toy.yaml")
+    return Assignment(
+        file, str(folder), storage, "val/nll", None, 0, heartbeat_seconds=1, until=time.time() + 30
     )
 
 

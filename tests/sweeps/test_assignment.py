@@ -20,7 +20,10 @@ def test_pruners_are_those_that_were_asked_for():
 
 def test_an_assignment_passes_through_the_environment(monkeypatch: pytest.MonkeyPatch):
     assert Assignment.given() is None
-    assignment = Assignment("sqlite:///study.db", "toy", 3, "val/nll", {"min_iter": 1}, 7)
+    assignment = Assignment(
+        "toy.yaml", "sweeps/toy", "sqlite:///study.db", "val/nll", {"min_iter": 1}, 0, 20, trial_id=3
+    )
+    assert assignment.study == "toy"
     for name, value in assignment.environment().items():
         monkeypatch.setenv(name, value)
     assert Assignment.given() == assignment

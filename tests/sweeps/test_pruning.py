@@ -26,6 +26,15 @@ def study(tmp_path: Path) -> optuna.Study:
     return study
 
 
+def assignment(
+    tmp_path: Path, trial: optuna.Trial, process: int, pruning: str | None = None, metric: str = "val/nll"
+) -> Assignment:
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    return Assignment(
+        "toy.yaml", "toy", storage, metric, pruning, 0, 20, process=process, trial_id=trial._trial_id
+    )
+
+
 def assign(
     study: optuna.Study,
     tmp_path: Path,
@@ -34,8 +43,7 @@ def assign(
     metric: str = "val/bits_per_byte",
 ) -> int:
     trial = study.ask()
-    storage = f"sqlite:///{tmp_path / 'study.db'}"
-    given = Assignment(storage, "toy", trial._trial_id, metric, pruning, os.getppid())
+    given = assignment(tmp_path, trial, os.getppid(), pruning, metric)
     for name, value in given.environment().items():
         monkeypatch.setenv(name, value)
     return trial.number
@@ -94,8 +102,7 @@ def test_a_run_whose_worker_is_gone_saves_and_stops(study: optuna.Study, tmp_pat
     trial = study.ask()
     gone = subprocess.Popen(["true"])
     gone.wait()
-    storage = f"sqlite:///{tmp_path / 'study.db'}"
-    given = Assignment(storage, "toy", trial._trial_id, "val/nll", None, gone.pid)
+    given = assignment(tmp_path, trial, gone.pid)
     command = [sys.executable, "train.py", *options(tmp_path), *TEXT, *TOY, *TRIAL]
     ended = subprocess.run(command, env=os.environ | given.environment(), capture_output=True, text=True)
     assert ended.returncode == 128 + signal.SIGTERM, ended.stderr

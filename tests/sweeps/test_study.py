@@ -11,11 +11,11 @@ import pytest
 from optuna.trial import TrialState
 
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.sweeps.assignment import Assignment
 from gpt2_lightning.sweeps.definition import Sweep, read
 from gpt2_lightning.sweeps.study import (
     REASON,
     SLOT,
-    Job,
     enqueue_missing,
     give_back,
     open_study,
@@ -46,7 +46,7 @@ def all_values(study: optuna.Study, sweep: Sweep) -> list[tuple[Any, ...]]:
     return found
 
 
-def test_a_grid_is_enqueued_once_and_holds_every_point(sweep: Sweep, job: Job):
+def test_a_grid_is_enqueued_once_and_holds_every_point(sweep: Sweep, job: Assignment):
     study = open_study(sweep, job)
     enqueue_missing(study, sweep, job, 4)
     assert [trial.user_attrs[SLOT] for trial in study.trials] == [0, 1, 2, 3]
@@ -79,7 +79,7 @@ def test_of_a_large_space_too_no_point_comes_twice(sweep_file: Callable[..., Pat
     assert len(set(drawn)) == 100
 
 
-def test_bayes_begins_at_random_points_and_knows_no_others(sweep_file: Callable[..., Path], job: Job):
+def test_bayes_begins_at_random_points_and_knows_no_others(sweep_file: Callable[..., Path], job: Assignment):
     sweep = read(sweep_file(RANGE, method="bayes"))
     known = list(islice(points(sweep, 0), 12))
     assert all(known[:10])
@@ -93,7 +93,7 @@ def test_bayes_begins_at_random_points_and_knows_no_others(sweep_file: Callable[
     assert len(list(points(few, 0))) == 6, "no more than there are"
 
 
-def test_a_worker_that_begins_again_draws_other_points(sweep_file: Callable[..., Path], job: Job):
+def test_a_worker_that_begins_again_draws_other_points(sweep_file: Callable[..., Path], job: Assignment):
     sweep = read(sweep_file(RANGE, method="bayes"))
     drawn = []
     for worker in (0, 0, 1):
@@ -104,7 +104,9 @@ def test_a_worker_that_begins_again_draws_other_points(sweep_file: Callable[...,
 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")  # which ask and tell do without
-def test_a_trial_again_has_its_values_reports_and_slot_and_is_the_one_that_counts(sweep: Sweep, job: Job):
+def test_a_trial_again_has_its_values_reports_and_slot_and_is_the_one_that_counts(
+    sweep: Sweep, job: Assignment
+):
     study = open_study(sweep, job)
     enqueue_missing(study, sweep, job, 1)
     trial = study.ask()
@@ -130,7 +132,7 @@ def test_a_trial_again_has_its_values_reports_and_slot_and_is_the_one_that_count
     assert reason_of(study.trials[4]) == ""
 
 
-def test_a_finished_trial_counts_before_one_that_came_too_late(sweep: Sweep, job: Job):
+def test_a_finished_trial_counts_before_one_that_came_too_late(sweep: Sweep, job: Assignment):
     study = open_study(sweep, job)
     study.add_trial(optuna.create_trial(value=1.0, user_attrs={SLOT: 0}))
     study.add_trial(optuna.create_trial(state=TrialState.FAIL, user_attrs={SLOT: 0}))
@@ -140,7 +142,7 @@ def test_a_finished_trial_counts_before_one_that_came_too_late(sweep: Sweep, job
 
 
 def test_another_sweep_is_not_mixed_into_a_study(
-    sweep: Sweep, sweep_file: Callable[..., Path], job: Job, tmp_path: Path
+    sweep: Sweep, sweep_file: Callable[..., Path], job: Assignment, tmp_path: Path
 ):
     study = open_study(sweep, job)
     enqueue_missing(study, sweep, job, 1)
@@ -159,7 +161,7 @@ def test_another_sweep_is_not_mixed_into_a_study(
         "mysql://a/b",
     ],
 )
-def test_a_storage_that_cannot_be_used_is_named(sweep: Sweep, job: Job, storage: str):
+def test_a_storage_that_cannot_be_used_is_named(sweep: Sweep, job: Assignment, storage: str):
     with pytest.raises(InputError) as error:
         open_study(sweep, replace(job, storage=storage))
     assert str(error.value).startswith(f"--storage {storage}: cannot be used: ")

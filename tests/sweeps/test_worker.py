@@ -10,25 +10,26 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from gpt2_lightning.sweeps.assignment import Assignment
 from gpt2_lightning.sweeps.definition import Sweep
-from gpt2_lightning.sweeps.study import SLOT, Job, enqueue_missing, open_study, reason_of, trials_of
+from gpt2_lightning.sweeps.study import SLOT, enqueue_missing, open_study, reason_of, trials_of
 from gpt2_lightning.sweeps.trial import TrialRunner
-from gpt2_lightning.sweeps.worker import work
+from gpt2_lightning.sweeps.worker import _take_one, work
 
 FOUR = {"x": {"values": [1, -2, 3, 0.5]}}
 
 
-def begun(sweep: Sweep, job: Job, slots: int) -> optuna.Study:
+def begun(sweep: Sweep, job: Assignment, slots: int) -> optuna.Study:
     study = open_study(sweep, job)
     enqueue_missing(study, sweep, job, slots)
     return study
 
 
-def times(job: Job, slot: int) -> int:
+def times(job: Assignment, slot: int) -> int:
     return len((Path(job.folder) / f"trial-{slot:04d}" / "times").read_text().split())
 
 
-def test_every_trial_is_trained_once_and_says_why_it_failed(quick_sweep: Callable[..., Sweep], job: Job):
+def test_every_trial_is_trained_once(quick_sweep: Callable[..., Sweep], job: Assignment):
     sweep = quick_sweep(FOUR)
     study = begun(sweep, job, 4)
     work(study, TrialRunner(sweep, job, os.getppid()))
@@ -39,7 +40,7 @@ def test_every_trial_is_trained_once_and_says_why_it_failed(quick_sweep: Callabl
 
 
 def test_where_time_alone_ends_a_sweep_points_follow_until_there_are_none(
-    quick_sweep: Callable[..., Sweep], job: Job
+    quick_sweep: Callable[..., Sweep], job: Assignment
 ):
     sweep = quick_sweep({"x": {"min": 1.0, "max": 2.0}}, method="random")
     job = replace(job, is_endless=True, until=time.time() + 3)
@@ -57,7 +58,7 @@ def test_where_time_alone_ends_a_sweep_points_follow_until_there_are_none(
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")
 def test_a_trial_whose_worker_died_before_its_first_sign_of_life_is_trained(
-    quick_sweep: Callable[..., Sweep], job: Job
+    quick_sweep: Callable[..., Sweep], job: Assignment
 ):
     sweep = quick_sweep(FOUR)
     study = begun(sweep, job, 1)
@@ -67,7 +68,7 @@ def test_a_trial_whose_worker_died_before_its_first_sign_of_life_is_trained(
     assert [trial.user_attrs[SLOT] for trial in study.trials] == [0, 0]
 
 
-def test_a_trial_that_was_given_to_another_is_let_go(quick_sweep: Callable[..., Sweep], job: Job):
+def test_a_trial_that_was_given_to_another_is_let_go(quick_sweep: Callable[..., Sweep], job: Assignment):
     sweep = quick_sweep(FOUR)
     study = begun(sweep, job, 2)
 
@@ -83,19 +84,17 @@ def test_a_trial_that_was_given_to_another_is_let_go(quick_sweep: Callable[..., 
     assert [trial.state.name for trial in study.trials] == ["FAIL", "FAIL"]
 
 
-def test_a_trial_that_optuna_made_is_not_trained(quick_sweep: Callable[..., Sweep], job: Job):
+def test_a_trial_that_optuna_made_is_not_trained(quick_sweep: Callable[..., Sweep], job: Assignment):
     """Another worker took the last that waited."""
     sweep = quick_sweep(FOUR)
     study = begun(sweep, job, 0)
-    from gpt2_lightning.sweeps.worker import _take_one
-
     _take_one(study, TrialRunner(sweep, job, os.getppid()))
     assert [trial.state.name for trial in study.trials] == ["FAIL"]
     assert trials_of(study) == []
     assert not list(Path(job.folder).glob("trial-*"))
 
 
-def test_without_its_parent_a_worker_ends_and_its_trial_waits(quick_sweep: Callable[..., Sweep], job: Job):
+def test_without_its_parent_a_worker_ends(quick_sweep: Callable[..., Sweep], job: Assignment):
     sweep = quick_sweep(FOUR)
     study = begun(sweep, job, 1)
     work(study, TrialRunner(sweep, job, parent=0))

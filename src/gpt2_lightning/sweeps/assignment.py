@@ -1,38 +1,59 @@
-"""What ties a run to the trial of a sweep, in the sweep's process and in the run's."""
+"""What a sweep's processes tell each other, and what they share: Optuna's storage and its pruner."""
 
 import json
+import math
 import os
 import warnings
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
     from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 
-_VARIABLE = "GPT2_LIGHTNING_TRIAL"
+_VARIABLE = "GPT2_LIGHTNING_ASSIGNMENT"
 _MOST_RETRIES = 3  # of a trial whose worker was killed
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """Which trial a process trains; passed in the environment, as the storage's address may have a password.
+    """What a sweep tells its workers, and a worker the run of a trial.
+
+    Passed in the environment, as others see command lines, and the storage's address may have a password.
 
     Attributes:
-        storage: of Optuna.
-        study: its name.
-        trial_id: in the storage.
+        file: of the sweep.
+        folder: of the sweep, whose name is the study's.
+        storage: Optuna's address of it.
         metric: that the sweep looks at.
         pruning: how trials are ended early, see `pruner_of`.
-        worker: the process that waits for this one's end.
+        seed: of everything that is drawn.
+        heartbeat_seconds: between the signs of life of a worker; without three, its trial is another's.
+        until: seconds since the epoch; no trial is begun after it.
+        is_endless: whether time alone ends the sweep; the queue is then filled as it is emptied.
+        worker: its number on this machine.
+        process: the worker's, which waits for the run's end; 0 before it has a trial.
+        trial_id: of the run's trial in the storage; 0 before the worker has one.
     """
 
+    file: str
+    folder: str
     storage: str
-    study: str
-    trial_id: int
     metric: str
     pruning: dict[str, int] | str | None
-    worker: int
+    seed: int
+    heartbeat_seconds: int
+    until: float = math.inf
+    is_endless: bool = False
+    worker: int = 0
+    process: int = 0
+    trial_id: int = 0
+
+    @property
+    def study(self) -> str:
+        """The name of the study."""
+        return Path(self.folder).name
 
     @classmethod
     def given(cls) -> "Assignment | None":

@@ -41,7 +41,7 @@ class Pruning(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        is_alone = os.getppid() != self._parent or not psutil.pid_exists(self._assignment.worker)
+        is_alone = os.getppid() != self._parent or not psutil.pid_exists(self._assignment.process)
         if trainer.is_global_zero and is_alone:
             os.kill(os.getpid(), signal.SIGTERM)
 

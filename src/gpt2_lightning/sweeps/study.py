@@ -4,7 +4,6 @@ import math
 import socket
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain, islice, product, repeat
 from pathlib import Path
 from random import Random
@@ -14,7 +13,7 @@ from filelock import FileLock
 
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.runs.secret_options import masked
-from gpt2_lightning.sweeps.assignment import open_storage, pruner_of, retry
+from gpt2_lightning.sweeps.assignment import Assignment, open_storage, pruner_of, retry
 from gpt2_lightning.sweeps.definition import Sweep
 
 if TYPE_CHECKING:
@@ -29,34 +28,7 @@ _STARTUP = 10  # points that `bayes` draws at random before it has seen enough
 _MOST_LISTED = 10_000  # points of a space that are listed, to be drawn without putting back
 
 
-@dataclass(frozen=True)
-class Job:
-    """What the workers of a sweep are told.
-
-    Attributes:
-        file: of the sweep.
-        folder: of the sweep, whose name is the study's.
-        storage: Optuna's address of it.
-        seed: of everything that is drawn.
-        pruning: see `pruner_of`.
-        heartbeat_seconds: between the signs of life of a worker; without three, its trial is another's.
-        until: seconds since the epoch; no trial is begun after it.
-        is_endless: whether time alone ends the sweep; the queue is then filled as it is emptied.
-        worker: its number on this machine.
-    """
-
-    file: str
-    folder: str
-    storage: str
-    seed: int
-    pruning: dict[str, int] | str | None
-    heartbeat_seconds: int
-    until: float
-    is_endless: bool
-    worker: int = 0
-
-
-def open_study(sweep: Sweep, job: Job) -> "Study":
+def open_study(sweep: Sweep, job: Assignment) -> "Study":
     """The study of a sweep, made where it is not there yet.
 
     Raises:
@@ -65,10 +37,9 @@ def open_study(sweep: Sweep, job: Job) -> "Study":
     import optuna
     from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-    name = Path(job.folder).name
     try:
         study = optuna.create_study(
-            study_name=name,
+            study_name=job.study,
             storage=open_storage(job.storage, job.heartbeat_seconds),
             direction="maximize" if sweep.maximize else "minimize",
             pruner=pruner_of(job.pruning),
@@ -80,7 +51,7 @@ def open_study(sweep: Sweep, job: Job) -> "Study":
     trials = study.get_trials(deepcopy=False)
     if trials and study.user_attrs.get(_SWEEP) != sweep.text:
         raise InputError(
-            f"{sweep.path}: was changed since {name} was begun, or an earlier version began it; give the new "
+            f"{sweep.path}: was changed since {job.study} was begun, or by an earlier version; give the new "
             "sweep a name of its own with NAME="
         )
     study.set_user_attr(_SWEEP, sweep.text)
@@ -125,7 +96,7 @@ def _random(sweep: Sweep, seed: int) -> Iterator[dict[str, Any]]:
             yield point
 
 
-def enqueue_missing(study: "Study", sweep: Sweep, job: Job, slots: int) -> None:
+def enqueue_missing(study: "Study", sweep: Sweep, job: Assignment, slots: int) -> None:
     """Enqueue a trial for each of so many slots that has none, as far as there are points."""
     with FileLock(Path(job.folder) / "queue.lock"):
         taken = {trial.user_attrs.get(SLOT) for trial in study.get_trials(deepcopy=False)}

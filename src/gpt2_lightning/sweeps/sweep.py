@@ -18,11 +18,11 @@ from gpt2_lightning.errors import InputError
 from gpt2_lightning.ranges import PositiveFloat, PositiveInt, Seed
 from gpt2_lightning.runs.folder import check_name
 from gpt2_lightning.runs.secret_options import is_secret_name
+from gpt2_lightning.sweeps.assignment import Assignment
 from gpt2_lightning.sweeps.definition import Sweep, read
 from gpt2_lightning.sweeps.progress import Table
 from gpt2_lightning.sweeps.report import BEST, REPORT, write_report
-from gpt2_lightning.sweeps.study import Job, enqueue_missing, give_back, open_study, reason_of, trials_of
-from gpt2_lightning.sweeps.worker import environment
+from gpt2_lightning.sweeps.study import enqueue_missing, give_back, open_study, reason_of, trials_of
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -78,9 +78,10 @@ def sweep(
         raise InputError(
             "--trials: give how many (TRIALS=20), or how long (--hours); only a grid ends by itself"
         )
-    job = Job(
+    job = Assignment(
         file=file,
         folder=str(folder),
+        metric=definition.metric,
         storage=storage or f"sqlite:///{folder / 'study.db'}",
         seed=seed,
         pruning={"file": definition.hyperband, "median": "median", "none": None}[pruner],
@@ -130,7 +131,7 @@ def _check_storage(address: str) -> None:
         raise InputError("--storage: holds a password; give it in the environment instead, as PGPASSWORD")
 
 
-def _begin(definition: Sweep, job: Job, retry_failed: bool, most: float) -> tuple["Study", bool]:
+def _begin(definition: Sweep, job: Assignment, retry_failed: bool, most: float) -> tuple["Study", bool]:
     """The study with its queue, and whether all is done; a sweep that cannot work leaves nothing behind."""
     folder = Path(job.folder)
     is_new = not folder.exists()
@@ -195,7 +196,7 @@ def _share(number: int, workers: int) -> dict[str, str]:
     return share | ({"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)].strip()} if gpus else {})
 
 
-def _supervise(study: "Study", job: Job, workers: int, table: Table) -> None:
+def _supervise(study: "Study", job: Assignment, workers: int, table: Table) -> None:
     """Keep the workers at work until no trial is left.
 
     Raises:
@@ -244,18 +245,18 @@ def _look_at_end(number: int, code: int, restarts: int, said_by: Path) -> None:
         )
 
 
-def _start(job: Job, number: int, share: dict[str, str]) -> subprocess.Popen[bytes]:
+def _start(job: Assignment, number: int, share: dict[str, str]) -> subprocess.Popen[bytes]:
     with _said_by(job, number).open("w") as file:
         return subprocess.Popen(
             [sys.executable, "-m", "gpt2_lightning.sweeps.worker"],
-            env=os.environ | share | environment(replace(job, worker=number)),
+            env=os.environ | share | replace(job, worker=number).environment(),
             stdout=file,
             stderr=file,
             start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on once
         )
 
 
-def _said_by(job: Job, number: int) -> Path:
+def _said_by(job: Assignment, number: int) -> Path:
     return Path(job.folder) / "output" / f"worker-{number}.txt"
 
 

@@ -9,13 +9,13 @@ import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt2_lightning.sweeps.assignment import Assignment
 from gpt2_lightning.sweeps.definition import Sweep
-from gpt2_lightning.sweeps.study import REASON, SLOT, Job, give_back, run_of, suggested
+from gpt2_lightning.sweeps.study import REASON, SLOT, give_back, run_of, suggested
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -42,7 +42,7 @@ class TrialRunner:
     """
 
     sweep: Sweep
-    job: Job
+    job: Assignment
     parent: int
 
     def __call__(self, trial: "Trial") -> float:
@@ -73,14 +73,8 @@ class TrialRunner:
 
     def _run(self, trial: "Trial", run: Path, command: Sequence[str]) -> tuple[int, str]:
         """Start a run and wait for its end; its exit code, and why it failed if it has."""
-        assignment = Assignment(
-            self.job.storage,
-            run.parent.name,
-            trial._trial_id,  # what names it in the storage; Optuna's own integrations take it too
-            self.sweep.metric,
-            self.job.pruning,
-            os.getpid(),
-        )
+        # the id names it in the storage; Optuna's own integrations take it too
+        assignment = replace(self.job, process=os.getpid(), trial_id=trial._trial_id)
         output = run.parent / "output" / f"{run.name}.txt"
         output.parent.mkdir(exist_ok=True)
         with output.open("a") as file:

@@ -1,36 +1,29 @@
 """A worker of a sweep, as a process of its own: `python -m gpt2_lightning.sweeps.worker`."""
 
-import json
 import os
 import signal
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.sweeps.assignment import Assignment
 from gpt2_lightning.sweeps.definition import read
-from gpt2_lightning.sweeps.study import Job, enqueue_missing, open_study, trials_of
+from gpt2_lightning.sweeps.study import enqueue_missing, open_study, trials_of
 from gpt2_lightning.sweeps.trial import TrialFailedError, TrialRunner
 
 if TYPE_CHECKING:
     from optuna import Study
 
-_VARIABLE = "GPT2_LIGHTNING_WORKER"  # not the command line, which others see: an address may have a password
 _GIVEN_AWAY = "Cannot tell a"  # what Optuna says of a trial that is over already
-
-
-def environment(job: Job) -> dict[str, str]:
-    """What tells a worker its job."""
-    return {_VARIABLE: json.dumps(asdict(job))}
 
 
 def main() -> int:
     """Take trials of the sweep until there are none; the exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    job = Job(**json.loads(os.environ.pop(_VARIABLE)))
-    parent = os.getppid()
+    job, parent = Assignment.given(), os.getppid()
+    assert job is not None
     try:
         sweep = read(Path(job.file))
         work(open_study(sweep, job), TrialRunner(sweep, job, parent))
