@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
@@ -66,7 +67,8 @@ def sweep(
             given to another.
         logs: folder that holds the runs.
     """
-    _check_packages()
+    if not all(map(find_spec, ("optuna", "plotly", "rich"))):
+        raise InputError("sweeps need packages that are not installed: pip install -e '.[sweep]'")
     definition = read(Path(file))
     if storage:
         _check_storage(storage)
@@ -105,11 +107,6 @@ def sweep(
         raise InputError(f"every trial has failed, the first one: {reason_of(begun[0])}")
     if (folder / BEST).is_file():
         print(f'\nNext:  make train ARGS="--config {quote(str(folder / BEST))}"')
-
-
-def _check_packages() -> None:
-    if not all(map(find_spec, ("optuna", "plotly", "rich"))):
-        raise InputError("sweeps need packages that are not installed: pip install -e '.[sweep]'")
 
 
 def _check_storage(address: str) -> None:
@@ -205,8 +202,12 @@ def _supervise(study: "Study", job: Assignment, workers: int, table: Table) -> N
         KeyboardInterrupt: if the user has stopped them, by Ctrl-C or SIGTERM.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    shares = [_share(number, workers) for number in range(workers)]
-    processes = [_start(job, number, share) for number, share in enumerate(shares)]
+    outputs = [Path(job.folder) / "output" / f"worker-{number}.txt" for number in range(workers)]
+    starts = [
+        partial(_start, replace(job, worker=number), output, _share(number, workers))
+        for number, output in enumerate(outputs)
+    ]
+    processes = [start() for start in starts]
     restarts = over = 0
     with table.live or nullcontext():
         try:
@@ -216,10 +217,10 @@ def _supervise(study: "Study", job: Assignment, workers: int, table: Table) -> N
                 if (now_over := sum(trial.state.is_finished() for trial in trials)) > over:
                     restarts, over = 0, now_over
                 time.sleep(_LOOKS)
-                for number, share in enumerate(shares):
+                for number, start in enumerate(starts):
                     if processes[number].poll() not in (None, 0, 2) and restarts < _RESTARTS:
                         restarts += 1
-                        processes[number] = _start(job, number, share)
+                        processes[number] = start()
         except KeyboardInterrupt:
             said = "stopping: the runs end their optimizer step and save; the same command goes on with them"
             print(f"\n{said}", file=sys.stderr)
@@ -228,36 +229,31 @@ def _supervise(study: "Study", job: Assignment, workers: int, table: Table) -> N
         finally:
             table.show(trials_of(study))
     for number, process in enumerate(processes):
-        _look_at_end(number, process.returncode, restarts, _said_by(job, number))
+        _look_at_end(number, process.returncode, restarts, outputs[number])
 
 
-def _look_at_end(number: int, code: int, restarts: int, said_by: Path) -> None:
+def _look_at_end(number: int, code: int, restarts: int, output: Path) -> None:
     if code < 0:
         raise InputError(
             f"workers were killed {restarts + 1} times in a row: is memory enough for their runs?"
         )
     if code:
-        said = said_by.read_text(errors="replace").strip() or "nothing was said"
+        said = output.read_text(errors="replace").strip() or "nothing was said"
         if code != 2:
-            raise RuntimeError(f"worker {number} ends with an error ({said_by}):\n{said}")
-        raise InputError(
-            f"worker {number} has ended ({said_by}): {said.splitlines()[-1].removeprefix('error: ')}"
-        )
+            raise RuntimeError(f"worker {number} ends with an error ({output}):\n{said}")
+        last = said.splitlines()[-1].removeprefix("error: ")
+        raise InputError(f"worker {number} has ended ({output}): {last}")
 
 
-def _start(job: Assignment, number: int, share: dict[str, str]) -> subprocess.Popen[bytes]:
-    with _said_by(job, number).open("w") as file:
+def _start(job: Assignment, output: Path, share: dict[str, str]) -> subprocess.Popen[bytes]:
+    with output.open("w") as file:
         return subprocess.Popen(
             [sys.executable, "-m", "gpt2_lightning.sweeps.worker"],
-            env=os.environ | share | replace(job, worker=number).environment(),
+            env=os.environ | share | job.environment(),
             stdout=file,
             stderr=file,
             start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on once
         )
-
-
-def _said_by(job: Assignment, number: int) -> Path:
-    return Path(job.folder) / "output" / f"worker-{number}.txt"
 
 
 def _stop(processes: list[subprocess.Popen[bytes]]) -> None:

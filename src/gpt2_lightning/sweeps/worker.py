@@ -52,15 +52,10 @@ def work(study: "Study", runner: TrialRunner) -> None:
         elif not running:
             return
         else:  # should its worker be killed, the trial is for us
-            _give_sign_of_life(study, running - seen)
+            for trial in running - seen:  # else Optuna would not miss one killed before its first heartbeat
+                study._storage.record_heartbeat(trial)  # pyright: ignore[reportAttributeAccessIssue]
             seen |= running
             time.sleep(1)
-
-
-def _give_sign_of_life(study: "Study", trials: set[int]) -> None:
-    """Give one in each worker's place: Optuna never misses those of one that was killed before its first."""
-    for trial in trials:
-        study._storage.record_heartbeat(trial)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _take_one(study: "Study", runner: TrialRunner) -> None:
