@@ -148,14 +148,28 @@ def test_documents_of_a_row_do_not_see_each_other():
 
 
 def test_gradients_are_freed_with_their_step(train: Callable[..., Trainer]):
+    """Before the next forward pass, also that of a validation; callbacks see them to the step's end."""
+
     class Seen(Callback):
-        held: list[bool] = []
+        def __init__(self):
+            self.held: dict[str, list[bool]] = {"start": [], "end": [], "validation": []}
+
+        def look(self, when, pl_module):
+            self.held[when].append(any(p.grad is not None for p in pl_module.parameters()))
+
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            self.look("start", pl_module)
 
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-            self.held.append(any(p.grad is not None for p in pl_module.parameters()))
+            self.look("end", pl_module)
 
-    train([seen := Seen()], max_steps=2, accumulate_grad_batches=2, limit_val_batches=0)
-    assert seen.held == [True, False, True, False]
+        def on_validation_start(self, trainer, pl_module):
+            self.look("validation", pl_module)
+
+    train([seen := Seen()], max_steps=2, accumulate_grad_batches=2, val_check_interval=2)
+    assert seen.held["start"] == [False, True, False, True]
+    assert seen.held["end"] == [True, True, True, True]
+    assert seen.held["validation"] == [False, False]
 
 
 def test_fp16_with_a_scaler_gives_the_gradients_of_float32(
