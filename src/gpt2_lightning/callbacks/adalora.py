@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.model.run_length import total_steps
+from gpt2_lightning.model.run_length import ends_step, total_steps
 
 _IMPORTANCE = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # what PEFT's allocator remembers between steps
 _KEY = "adalora"  # of a checkpoint
@@ -36,7 +36,6 @@ class AdaLoRA(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         _set_total_steps(pl_module.model, total_steps(trainer))
-        self._step = trainer.global_step
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         add_penalty_gradients(pl_module.model)
@@ -44,10 +43,9 @@ class AdaLoRA(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.global_step != self._step:
-            self._step = trainer.global_step
+        if ends_step(trainer, batch_idx):
             has_scaler = getattr(trainer.precision_plugin, "scaler", None) is not None
-            _allocate(pl_module.model, self._step, may_overflow=has_scaler)
+            _allocate(pl_module.model, trainer.global_step, may_overflow=has_scaler)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from gpt2_lightning.data.tokenizer import end_of_text_id
@@ -175,9 +176,8 @@ class _Texts:
     def _read(self) -> Tensor:
         """Read the texts; returns the logits of the tokens that come next, `(B, V)`."""
         width = max(map(self._length, self._rows))
-        inputs = torch.zeros(len(self._rows), width, dtype=torch.int64)
-        for number, row in enumerate(self._rows):
-            inputs[number, width - self._length(row) :] = torch.tensor(self._ids[row][self._start[row] :])
+        texts = [torch.tensor(self._ids[row][self._start[row] :]) for row in self._rows]
+        inputs = pad_sequence(texts, batch_first=True, padding_side="left")
         self._cache: Any = prefix_of(self._model, len(self._rows))
         filler = torch.tensor([width - self._length(row) for row in self._rows])
         self._mask = torch.arange(width) >= filler[:, None]  # (B, width)

@@ -19,6 +19,7 @@ from gpt2_lightning.model.hidden_states import hidden_states
 from gpt2_lightning.model.nll import linear_nll
 from gpt2_lightning.model.optimizers import fuse, leave_scale_to_scaler, parameter_groups
 from gpt2_lightning.model.recipe import AdapterState, Recipe, check_same_shapes
+from gpt2_lightning.model.run_length import ends_step
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -176,9 +177,7 @@ class GPT2Module(LightningModule):
         self._nominal_targets = self._nominal_targets or batch["targets"].numel()
         self._nll += nll.detach()
         self._num_targets += num_targets
-        self._step_ends = (
-            batch_idx + 1
-        ) % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch
+        self._step_ends = ends_step(self.trainer, batch_idx)
         return {"loss": nll / self._nominal_targets, "nll": nll.detach(), "num_targets": num_targets}
 
     def on_after_backward(self) -> None:

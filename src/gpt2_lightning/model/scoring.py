@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
 
 from gpt2_lightning.files.arrays import NumberArray
 from gpt2_lightning.model.adaptation import gpt2_of
@@ -74,12 +75,9 @@ def token_nll(
     """
     found = np.zeros(len(tokens), dtype=np.float32)
     for batch in _batches(parts, batch_tokens):
-        longest = max(window.stop - window.start for window in batch)
-        inputs = np.zeros((len(batch), longest), dtype=np.int64)  # what fills a row up comes after all else
-        for row, window in enumerate(batch):
-            length = window.stop - window.start
-            inputs[row, :length] = _before(tokens, window.start, window.stop)
-        hidden = hidden_states(model, torch.from_numpy(inputs).to(model.device))
+        rows = [torch.from_numpy(_before(tokens, window.start, window.stop)) for window in batch]
+        inputs = pad_sequence(rows, batch_first=True)  # what fills a row up comes after all else
+        hidden = hidden_states(model, inputs.to(model.device))
         counted = [hidden[row, w.stop - w.start - w.scored : w.stop - w.start] for row, w in enumerate(batch)]
         targets = np.concatenate([tokens[w.stop - w.scored : w.stop] for w in batch]).astype(np.int64)
         nll = _nll(model, torch.cat(counted), torch.from_numpy(targets).to(model.device)).cpu().numpy()
@@ -106,10 +104,8 @@ def endings(model: Any, texts: Sequence[tuple[list[int], list[int]]], batch_size
         numbers = by_length[start : start + batch_size]
         whole = ([*before, *end] for before, end in (texts[number] for number in numbers))
         rows = [ids[-context_of(model) - 1 :] for ids in whole]
-        inputs = np.zeros((len(rows), max(map(len, rows)) - 1), dtype=np.int64)  # filled up after all else
-        for row, ids in enumerate(rows):
-            inputs[row, : len(ids) - 1] = ids[:-1]
-        hidden = hidden_states(model, torch.from_numpy(inputs).to(model.device))
+        inputs = pad_sequence([torch.tensor(ids[:-1]) for ids in rows], batch_first=True)
+        hidden = hidden_states(model, inputs.to(model.device))
         for number, ids, states in zip(numbers, rows, hidden, strict=True):
             end = torch.tensor(texts[number][1], device=model.device)
             logits = gpt2_of(model).lm_head(states[len(ids) - 1 - len(end) : len(ids) - 1]).float()
