@@ -13,7 +13,6 @@ from torch import Tensor
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.model.run_length import ends_step, total_steps
 
-_IMPORTANCE = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # what PEFT's allocator remembers between steps
 _KEY = "adalora"  # of a checkpoint
 
 
@@ -36,6 +35,9 @@ class AdaLoRA(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         _set_total_steps(pl_module.model, total_steps(trainer))
+        model: Any = pl_module.model
+        for values in _importance(model).values():  # a checkpoint's are on the CPU
+            values.update({key: value.to(pl_module.device) for key, value in values.items()})
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         add_penalty_gradients(pl_module.model)
@@ -51,18 +53,22 @@ class AdaLoRA(Callback):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         model: Any = pl_module.model
-        allocator = model.base_model.rankallocator
-        state: dict[str, Any] = {name: dict(getattr(allocator, name)) for name in _IMPORTANCE}
-        checkpoint[_KEY] = state | {"rank_pattern": model.active_peft_config.rank_pattern}
+        rank_pattern = model.active_peft_config.rank_pattern
+        checkpoint[_KEY] = _importance(model) | {"rank_pattern": rank_pattern}
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         model: Any = pl_module.model
-        for name in _IMPORTANCE:
-            values = {key: value.to(pl_module.device) for key, value in checkpoint[_KEY][name].items()}
-            setattr(model.base_model.rankallocator, name, values)
+        for name, values in _importance(model).items():
+            values.update(checkpoint[_KEY][name])
         model.active_peft_config.rank_pattern = checkpoint[_KEY]["rank_pattern"]
+
+
+def _importance(model: Any) -> dict[str, dict[str, Tensor]]:
+    """What PEFT's allocator remembers of each matrix between steps."""
+    allocator = model.base_model.rankallocator
+    return {name: getattr(allocator, name) for name in ("ipt", "exp_avg_ipt", "exp_avg_unc")}
 
 
 def _set_total_steps(model: Any, steps: float) -> None:
