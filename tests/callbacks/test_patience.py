@@ -1,21 +1,26 @@
-from collections.abc import Callable
+"""The end of a run that gets no better."""
 
-import torch
-from lightning.pytorch import Trainer
+import json
+from pathlib import Path
 
-from gpt2_lightning.callbacks.patience import Patience
-from tests.conftest import tiny_module
+import pytest
 
-
-def test_a_run_that_gets_no_better_ends_after_so_many_validations(train: Callable[..., Trainer]):
-    still = tiny_module(optimizer=lambda params: torch.optim.SGD(params, lr=0.0))
-    trainer = train([patience := Patience(2)], module=still, max_steps=20, val_check_interval=2)
-    assert trainer.global_step == 2 * (1 + 2), "the first is the best"
-    assert patience.is_over
+from tests.test_configs import TEXT, TOY, main, options, run_folder
 
 
-def test_a_resumed_run_takes_its_own_patience_and_the_validations_before(train: Callable[..., Trainer]):
-    before, after = Patience(2), Patience(5)
-    before.wait_count = 2
-    after.load_state_dict(before.state_dict())
-    assert (after.wait_count, after.patience, after.is_over) == (2, 5, False)
+def test_patience_ends_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    extra = [
+        "--trainer.max_steps=100",
+        "--trainer.val_check_interval=2",
+        "--patience=2",
+        "--trainer.logger=false",
+    ]
+    extra += ["--model.optimizer=SGD", "--model.optimizer.lr=0", "--samples.every_n_steps=0"]
+    assert main(*options(tmp_path), *TEXT, *TOY, "--histograms.every_n_steps=0", *extra) == 0
+    summary = json.loads((run_folder(tmp_path) / "summary.json").read_text())
+    assert (summary["status"], summary["steps"], summary["best_step"]) == ("finished", 6, 2)
+    assert "no lower val/nll in --patience 2 validations" in capsys.readouterr().out
+    folder = run_folder(tmp_path)
+    resume = [f"--config={folder}/config.yaml", f"--ckpt_path={folder}/checkpoints/last.ckpt"]
+    assert main("fit", *resume, "--patience=4") == 0
+    assert json.loads((folder / "summary.json").read_text())["steps"] == 10, "the new patience counts"

@@ -1,4 +1,4 @@
-"""Ctrl-C and a scheduler's signals; whole runs are stopped in tests/commandline/test_continuing.py."""
+"""Ctrl-C and a scheduler's signals; whole runs are stopped in tests/commandline/test_cli.py."""
 
 import os
 import signal
