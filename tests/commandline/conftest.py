@@ -9,15 +9,23 @@ import torch
 
 from tests.test_configs import TEXT, TOY, main, options, run_folder
 
+QUIET = ["--trainer.logger=false", "--histograms.every_n_steps=0", "--samples.every_n_steps=0"]
+NAMED = ["--run=mine", "--auto_resume=true"]
+
 
 def fit(tmp_path: Path, *extra: str) -> int:
     return main(*options(tmp_path), *TEXT, *TOY, *extra)
 
 
+def quiet_fit(tmp_path: Path, *extra: str) -> int:
+    """Without loggers, histograms and samples."""
+    return fit(tmp_path, *QUIET, *extra)
+
+
 def refusal(capsys: pytest.CaptureFixture[str], tmp_path: Path, *extra: str) -> str:
     capsys.readouterr()
     with pytest.raises(SystemExit) as stop:
-        fit(tmp_path, *extra)
+        quiet_fit(tmp_path, *extra)
     assert stop.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     return line
@@ -25,12 +33,6 @@ def refusal(capsys: pytest.CaptureFixture[str], tmp_path: Path, *extra: str) -> 
 
 def last(tmp_path: Path) -> dict:
     return torch.load(run_folder(tmp_path) / "checkpoints" / "last.ckpt", weights_only=True)
-
-
-QUIET = ["--trainer.logger=false", "--histograms.every_n_steps=0", "--samples.every_n_steps=0"]
-
-
-NAMED = ["--run=mine", "--auto_resume=true"]
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:

@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from gpt2_lightning.callbacks.checkpoint_io import SafeCheckpointIO
 from gpt2_lightning.machine.precision import best_precision
-from tests.commandline.conftest import NAMED, QUIET, fit, last, refusal, wait_for
+from tests.commandline.conftest import NAMED, QUIET, fit, last, quiet_fit, refusal, wait_for
 from tests.conftest import ROOT, read_metrics
 from tests.test_configs import TEXT, TOY, main, options, run_folder
 
@@ -316,7 +316,7 @@ def test_fused_adamw_clips_in_bf16(tmp_path: Path):
 def test_an_explicit_checkpoint_that_is_damaged_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    assert fit(tmp_path, *NAMED) == 0
+    assert quiet_fit(tmp_path, *NAMED) == 0
     checkpoint = run_folder(tmp_path) / "checkpoints" / "last.ckpt"
     whole = checkpoint.read_bytes()
     checkpoint.write_bytes(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
@@ -325,12 +325,12 @@ def test_an_explicit_checkpoint_that_is_damaged_is_refused(
 
 def test_hyperparameters_of_a_checkpoint_make_nothing(tmp_path: Path):
     """LightningCLI by itself makes the class that they name."""
-    assert fit(tmp_path, *NAMED) == 0
+    assert quiet_fit(tmp_path, *NAMED) == 0
     checkpoint, canary = run_folder(tmp_path) / "checkpoints" / "last.ckpt", tmp_path / "canary"
     content = torch.load(checkpoint, weights_only=True)
     evil = {"_class_path": "pathlib.Path.touch", "self": str(canary), "_instantiator": "os.system"}
     SafeCheckpointIO().save_checkpoint(content | {"hyper_parameters": evil}, checkpoint)
-    assert fit(tmp_path, *NAMED, "--trainer.max_steps=2") == 0
+    assert quiet_fit(tmp_path, *NAMED, "--trainer.max_steps=2") == 0
     assert not canary.exists()
 
 
@@ -345,7 +345,7 @@ def test_a_step_of_other_micro_batches_sees_the_same_rows(
         shape += [f"--trainer.val_check_interval={3 * accumulate}", f"--trainer.max_steps={steps}"]
         logger = ["--trainer.logger=gpt2_lightning.runs.loggers.MetricsCSV", "--trainer.log_every_n_steps=1"]
         schedule = ["--warmup.schedule=constant", "--warmup.warmup_steps=0", "--trainer.precision=32-true"]
-        assert fit(folder, *NAMED, *shape, *logger, *schedule) == 0
+        assert quiet_fit(folder, *NAMED, *shape, *logger, *schedule) == 0
         found = read_metrics(run_folder(folder))
         assert [int(row["step"]) for row in found] == list(range(1, steps + 1))
         return [float(row["train/nll"]) for row in found]

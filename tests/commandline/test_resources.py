@@ -6,7 +6,7 @@ from unittest import mock
 
 import pytest
 
-from tests.commandline.conftest import NAMED, fit, refusal
+from tests.commandline.conftest import NAMED, quiet_fit, refusal
 from tests.test_configs import run_folder
 
 
@@ -26,7 +26,7 @@ def test_a_full_disk_is_said_and_the_run_goes_on(tmp_path: Path, capsys: pytest.
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    assert fit(tmp_path, *NAMED, "--trainer.max_steps=2") == 0
+    assert quiet_fit(tmp_path, *NAMED, "--trainer.max_steps=2") == 0
     folder = run_folder(tmp_path)
     with mock.patch("gpt2_lightning.model.module.GPT2Module.training_step", full):
         line = refusal(capsys, tmp_path, *NAMED, "--trainer.max_steps=4")
@@ -34,4 +34,4 @@ def test_a_full_disk_is_said_and_the_run_goes_on(tmp_path: Path, capsys: pytest.
         f"error: {folder}: cannot be written: the disk is full; make room, and go on with "
         f"make resume RUN={folder}"
     )
-    assert fit(tmp_path, *NAMED, "--trainer.max_steps=4") == 0
+    assert quiet_fit(tmp_path, *NAMED, "--trainer.max_steps=4") == 0
