@@ -3,9 +3,7 @@
 import sys
 from pathlib import Path
 
-from gpt2_lightning.commandline.quick_imports import quick_imports
+from gpt2_lightning.commandline.cli import main
 
 if __name__ == "__main__":
-    with quick_imports():
-        from gpt2_lightning.commandline.cli import main
     sys.exit(main(Path(__file__).parent / "configs" / "default.yaml"))

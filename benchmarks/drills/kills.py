@@ -36,7 +36,7 @@ def kills(drills: Drills, expected: dict[str, Any]) -> None:
         "between writing and renaming it": lambda n: on_call(
             checkpoint_io, "_write_digests", 2 * n - 1, after=True
         ),
-        "after its renaming": lambda n: on_call(checkpoint_io, "_sync_folder", n),
+        "after its renaming": lambda n: on_call(checkpoint_io, "_write_digests", 2 * n),
         "between the last and the best": lambda n: on_call(checkpoints, "copy", min(n, 3)),
         "in the middle of an accumulation": lambda n: at_step(3 * n, "on_train_batch_end"),
         "in a validation": lambda n: at_step(5 * min(n, 4), "on_validation_batch_start"),

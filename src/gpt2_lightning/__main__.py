@@ -1,6 +1,5 @@
 """The commands that are no verbs of Lightning's Trainer: `python -m gpt2_lightning generate`, ..."""
 
-import errno
 import json
 import os
 import sys
@@ -11,8 +10,8 @@ from itertools import takewhile
 from typing import Any
 
 from gpt2_lightning.commandline.option_errors import Parser, fail
-from gpt2_lightning.commandline.quick_imports import quick_imports
 from gpt2_lightning.commandline.quiet import quiet
+from gpt2_lightning.commandline.resources import is_disk_full
 from gpt2_lightning.errors import InputError
 
 _WRITE = {"generate": "inference.generate", "chat": "inference.generate"}
@@ -32,8 +31,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if not _OF_RUNS.keys() & asked:
         quiet()
     try:
-        with quick_imports():
-            known = {name: _command(name) for name in asked or _MODULES}
+        known = {name: _command(name) for name in asked or _MODULES}
         parser = Parser(prog="python -m gpt2_lightning", description="Use what training made.")
         commands = parser.add_subcommands()
         for name, command in known.items():
@@ -55,11 +53,11 @@ def main(args: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python flushes to at its end
         return 141
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_disk_full(error):
             raise
         with suppress(OSError):  # what Python would flush at its end
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        fail(f"{error.filename or 'the output'} cannot be written: the disk is full")
+        fail(f"{error.filename or 'the output'}: cannot be written: the disk is full")
     return 0
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.runs.run import Run
 
 LATEST = "latest"
 
@@ -29,7 +30,7 @@ def locate(name: str, option: str, needs_model: bool = True) -> str:
                 "such as openai-community/gpt2"
             )
         return str(export)
-    for folder in (path / "export", path):
+    for folder in (Run(path).export, path):
         if is_model(folder):
             return str(folder)
     if path.is_dir() and not needs_model:
@@ -63,13 +64,7 @@ def newest_export(folder: Path, holding: str = "") -> Path | None:
         for path in folder.glob(pattern)
         if is_model(path) and (path / holding).exists()
     ]
-    return max(exports, key=_trained_at, default=None)
-
-
-def _trained_at(export: Path) -> float:
-    """When its run ended; exporting it again makes it no newer."""
-    summary = export.parent / "summary.json"
-    return (summary if summary.exists() else export).stat().st_mtime
+    return max(exports, key=lambda export: Run(export.parent).trained_at, default=None)
 
 
 def is_model(folder: Path) -> bool:

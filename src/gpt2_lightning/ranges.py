@@ -10,15 +10,13 @@ if TYPE_CHECKING:
     PositiveFloat = NonNegativeFloat = OpenUnitInterval = ClosedUnitInterval = float
     PositiveUnitInterval = ShareBelowOne = float
 else:
-    from jsonargparse.typing import (
-        ClosedUnitInterval,
-        NonNegativeFloat,
-        NonNegativeInt,
-        OpenUnitInterval,
-        PositiveFloat,
-        PositiveInt,
-        restricted_number_type,
-    )
+    from jsonargparse.typing import ClosedUnitInterval as ClosedUnitInterval
+    from jsonargparse.typing import NonNegativeFloat as NonNegativeFloat
+    from jsonargparse.typing import NonNegativeInt as NonNegativeInt
+    from jsonargparse.typing import OpenUnitInterval as OpenUnitInterval
+    from jsonargparse.typing import PositiveFloat as PositiveFloat
+    from jsonargparse.typing import PositiveInt as PositiveInt
+    from jsonargparse.typing import restricted_number_type
 
     BPEVocabSize = restricted_number_type(
         "BPEVocabSize", int, [(">=", 257)], docstring="int of at least 257 (256 bytes, end-of-text)"
@@ -30,16 +28,3 @@ else:
     ShareBelowOne = restricted_number_type(
         "ShareBelowOne", float, [(">=", 0), ("<", 1)], docstring="float ≥0 and <1"
     )
-
-__all__ = [
-    "BPEVocabSize",
-    "ClosedUnitInterval",
-    "NonNegativeFloat",
-    "NonNegativeInt",
-    "OpenUnitInterval",
-    "PositiveFloat",
-    "PositiveInt",
-    "PositiveUnitInterval",
-    "Seed",
-    "ShareBelowOne",
-]

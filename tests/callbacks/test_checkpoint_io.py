@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from gpt2_lightning.callbacks.checkpoint_io import SafeCheckpointIO, copy, newest_whole, read, sweep
+from gpt2_lightning.callbacks.checkpoint_io import SafeCheckpointIO, copy, newest_whole, read
 from gpt2_lightning.errors import InputError
 
 CONTENT = {"state_dict": {"weight": torch.arange(20_000.0)}, "global_step": 3}
@@ -150,10 +150,3 @@ def test_the_newest_whole_one_is_taken_and_said(tmp_path: Path, capsys: pytest.C
     (tmp_path / "best.ckpt").write_bytes(b"broken")
     with pytest.raises(InputError, match=r"last.ckpt: is damaged.*best.ckpt: is damaged"):
         newest_whole(tmp_path)
-
-
-def test_leftovers_are_swept(tmp_path: Path):
-    save(tmp_path / "last.ckpt")
-    (tmp_path / "last.ckpt.part").write_bytes(b"half")
-    sweep(tmp_path)
-    assert names(tmp_path) == {"last.ckpt", "last.ckpt.sha256"}

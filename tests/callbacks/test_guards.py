@@ -6,13 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
-from peft import AdaLoraConfig
 
 from gpt2_lightning.callbacks.checkpoint_io import SafeCheckpointIO
 from gpt2_lightning.callbacks.checkpoints import Checkpoints
-from gpt2_lightning.callbacks.guards import Guards, Spikes
+from gpt2_lightning.callbacks.guards import Guards
 from gpt2_lightning.errors import DivergedError
-from gpt2_lightning.model.module import GPT2Module
 from gpt2_lightning.runs.loggers import MetricsCSV
 from tests.conftest import read_metrics, tiny_module
 
@@ -110,53 +108,9 @@ def test_training_is_bit_for_bit_the_same_without_it(train: Callable[..., Traine
     assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(*weights, strict=True))
 
 
-def test_a_spike_is_so_many_deviations_above_the_values_before():
-    spikes = Spikes()
-    assert [spikes.deviations(value) for value in [1.0, 3.0] * 8] == [0.0] * 16
-    assert spikes.deviations(12.0) == pytest.approx(10.0)  # mean 2, deviation 1
-    assert spikes.deviations(math.nan) != 0
-    assert spikes.earlier[-1] == 12.0, "what is not finite tells nothing of what is usual"
-
-
-def test_a_spike_is_said_and_recorded(
-    train: Callable[..., Trainer], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
-    class Spike(Callback):
-        def on_after_backward(self, trainer, pl_module):
-            if trainer.global_step + 1 == 30:
-                for parameter in pl_module.parameters():
-                    parameter.grad.mul_(1e4)
-
-    train([Guards(), Spike()], max_steps=32, limit_val_batches=0, logger=MetricsCSV(str(tmp_path)))
-    rows = {int(row["step"]): row.get("events/grad_norm_spike") for row in read_metrics(tmp_path)}
-    assert [step for step, value in rows.items() if value] == [30]
-    assert float(rows[30] or 0) > 6
-    assert "step 30: grad_norm " in capsys.readouterr().out
-
-
-def test_its_state_goes_on():
+def test_its_state_goes_on_also_that_of_earlier_versions():
     guards = Guards()
-    guards._skipped = 3
-    guards._spikes["events/nll_spike"].earlier.extend([1.0, 2.0])
+    guards.load_state_dict({"skipped": 3, "earlier": {"events/nll_spike": [1.0]}})
     other = Guards()
     other.load_state_dict(guards.state_dict())
-    assert other.state_dict() == guards.state_dict()
-
-
-def test_a_step_that_is_left_out_leaves_adaloras_ranks_alone(
-    train: Callable[..., Trainer], base: str, tmp_path: Path
-):
-    config = AdaLoraConfig(
-        init_r=3, target_r=2, tinit=1, tfinal=1, deltaT=1, total_step=6, target_modules=["c_attn"]
-    )
-    module = GPT2Module(pretrained=base, adapter=config)
-
-    class PoisonAll(Poison):
-        def on_after_backward(self, trainer, pl_module):
-            if trainer.global_step + 1 in self.steps:
-                for parameter in pl_module.parameters():
-                    if parameter.grad is not None:
-                        parameter.grad.fill_(math.nan)
-
-    train([PoisonAll(3), Guards(skip_nonfinite_steps=1)], module=module, max_steps=6, limit_val_batches=0)
-    assert all(parameter.isfinite().all() for parameter in module.parameters())
+    assert other.state_dict() == {"skipped": 3}

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from unittest import mock
 
 import pytest
 import torch
@@ -19,7 +18,6 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gpt2_lightning.__main__ import main as use
-from gpt2_lightning.commandline import cli
 from gpt2_lightning.machine.precision import best_precision
 from tests.conftest import ROOT, read_metrics
 from tests.test_configs import TEXT, TOY, main, options, run_folder
@@ -262,9 +260,6 @@ BAD = ROOT / "tests" / "assets" / "bad.jsonl"
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        (["--trainer.max_step=3"], "--trainer.max_step: no such option; did you mean --trainer.max_steps?"),
-        (["--trainer.max_steps=abc"], "--trainer.max_steps: Expected a <class 'int'>. Got value: abc"),
-        (["--model.architecture.n_layer=0"], "--model.architecture.n_layer: 0 is out of range"),
         (["--model.architecture.n_head=3"], "n_head 3 does not divide --model.architecture.n_embd 8"),
         (["--data.block_size=64"], "--data.block_size 64 is longer than --model.architecture.n_positions 16"),
         (["--warmup.warmup_steps=9"], "--warmup.warmup_steps 9 is not shorter than the run"),
@@ -290,9 +285,6 @@ BAD = ROOT / "tests" / "assets" / "bad.jsonl"
             ["--data.corpus.tokenizer=Pretrained", f"--data.corpus.tokenizer.path={ROOT}"],
             "--data.corpus.tokenizer.path",
         ),
-        (["--data.corpus.on_error=ignore"], "--data.corpus.on_error"),
-        (["--data.rows=packed"], "--data.rows"),
-        (["--model.optimizer=Adamm"], "--model.optimizer"),
         (["--model.optimizer.lr=-1"], "--model.optimizer: Invalid learning rate: -1"),
         (["--trainer.gradient_clip_val=-1"], "--trainer.gradient_clip_val -1: must be at least 0"),
         (["--trainer.devices=0"], "devices"),
@@ -311,38 +303,6 @@ def test_mistakes_are_found_before_training(
     assert line.startswith("error: ")
     assert message in line
     assert not list(tmp_path.glob("logs/*/*"))
-
-
-def test_a_typo_in_the_default_configuration_is_one_message(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
-    (tmp_path / "default.yaml").write_text("trainer:\n  max_step: 3\n")
-    with mock.patch.object(sys, "argv", ["train.py", "fit"]), pytest.raises(SystemExit) as stop:
-        cli.main(tmp_path / "default.yaml")
-    assert stop.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "max_step" in line
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"trainer:\n  max_steps: 3\n bad: [1\n", ":3: is no YAML"),
-        (b"- 1\n", ": is no configuration"),
-        (b"\xff\xfe", ": cannot be read: is not UTF-8"),
-    ],
-)
-def test_a_configuration_that_is_none_is_named(
-    content: bytes, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
-    file = tmp_path / "own.yaml"
-    file.write_bytes(content)
-    argv = mock.patch.object(sys, "argv", ["train.py", "fit", f"--config={file}"])
-    with argv, pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert stop.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error: {file}{said}")
 
 
 def test_a_resumed_runs_config_says_how_it_was_continued(tmp_path: Path):

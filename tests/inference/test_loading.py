@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.files.checksums import write_sums
+from gpt2_lightning.files.digests import write_sums
 from gpt2_lightning.inference.loading import load_model
 
 

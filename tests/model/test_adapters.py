@@ -288,31 +288,6 @@ def test_an_adapters_checkpoint_is_refused_on_another_base(
         )
 
 
-def test_adalora_gives_ranks_out_and_continues_as_the_whole_run(
-    base: str, train: Callable[..., Trainer], tmp_path: Path
-):
-    def run(steps: int, folder: str, **options: Any) -> GPT2Module:
-        module = module_of(base, adalora())
-        train([Checkpoints()], module=module, max_steps=steps, default_root_dir=tmp_path / folder, **options)
-        return module
-
-    def adalora() -> PeftConfig:
-        config: Any = adapter("adalora")
-        config.init_r, config.target_r = 4, 2
-        return config
-
-    whole = run(8, "whole")
-    pattern: Any = whole.model.active_peft_config.rank_pattern  # pyright: ignore
-    assert sum(sum(ranks) for ranks in pattern.values()) == 2 * 2  # two matrices, two ranks on average
-    # the length of the run decides the ranks: the first half is told that it is part of the whole
-    halves = module_of(base, adalora())
-    stop = StopAt(4)
-    train([Checkpoints(), stop], module=halves, max_steps=8, default_root_dir=tmp_path / "half")
-    rest = run(8, "half", ckpt_path=tmp_path / "half" / "checkpoints" / "last.ckpt")
-    for key, value in whole.state_dict().items():
-        assert torch.equal(value, rest.state_dict()[key]), key
-
-
 def test_prompt_tuning_leaves_room_in_the_context(base: str, train: Callable[..., Trainer]):
     module = module_of(base, PromptTuningConfig(num_virtual_tokens=40))
     trainer = train([], module=module, max_steps=1, limit_val_batches=0)

@@ -25,20 +25,7 @@ def test_logs_that_cannot_be_written_are_named(tmp_path: Path):
         run_folder.create(tmp_path / "logs", "try")
 
 
-def test_checkpoint_knows_its_run(tmp_path: Path):
-    folder = run_folder.create(tmp_path, "try")
-    assert run_folder.of_checkpoint(folder / "checkpoints" / "last.ckpt") is None
-    (folder / "config.yaml").write_text("")
-    assert run_folder.of_checkpoint(folder / "checkpoints" / "last.ckpt") == folder
-
-
 def test_environment_names_versions_and_hardware():
     environment = run_folder.environment()
     assert {"torch", "lightning", "transformers"} <= set(environment["packages"])
     assert {"python", "platform", "git_commit", "git_diff", "cpu_count", "gpus"} <= set(environment)
-
-
-def test_json_is_whole_or_absent(tmp_path: Path):
-    with pytest.raises(TypeError):
-        run_folder.write_json(tmp_path / "summary.json", {"bad": object()})
-    assert not list(tmp_path.iterdir())

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from gpt2_lightning.__main__ import main
-from gpt2_lightning.runs.history import read_history
+from gpt2_lightning.runs.run import Run
 from gpt2_lightning.sweeps import sweep as sweep_module
 from gpt2_lightning.sweeps.study import REASON, RUN, SLOT, trials_of
 from gpt2_lightning.sweeps.sweep import _share
@@ -50,10 +50,10 @@ def test_a_grid_with_failures_gives_a_report_and_goes_on(
     for trial in (trials[1], trials[3]):
         assert trial.user_attrs[REASON].startswith("error: --model.architecture.n_head 3 does not divide")
     for trial in (trials[0], trials[2]):
-        history = read_history(folder / f"trial-{trial.user_attrs[SLOT]:04d}")
-        assert history.summary["status"] == "finished"
-        assert trial.value == min(history.series("val/nll")["value"])
-        assert trial.value == pytest.approx(history.summary["val_nll"], rel=1e-6)  # there in float32
+        run = Run(folder / f"trial-{trial.user_attrs[SLOT]:04d}")
+        assert run.summary["status"] == "finished"
+        assert trial.value == min(run.series("val/nll")["value"])
+        assert trial.value == pytest.approx(run.summary["val_nll"], rel=1e-6)  # there in float32
     started = (folder / "output" / "worker-0.txt").stat().st_mtime_ns
     assert main(["sweep", file, *options]) == 0
     assert "4 of 4 trials · 2 failed" in capsys.readouterr().out
@@ -72,7 +72,7 @@ def test_a_grid_with_failures_gives_a_report_and_goes_on(
     assert config["model"]["optimizer"]["init_args"]["lr"] == [0.001, 0.01][best.params[next(iter(TOY))]]
     assert train("fit", f"--config={folder / 'best.yaml'}", f"--logs={tmp_path / 'again'}") == 0
     (again,) = (tmp_path / "again" / "toy_best").iterdir()
-    assert min(read_history(again).series("val/nll")["value"]) == best.value
+    assert min(Run(again).series("val/nll")["value"]) == best.value
 
 
 def test_a_stopped_sweep_goes_on_with_the_same_runs(sweep_file: Callable[..., Path], tmp_path: Path):
@@ -133,7 +133,7 @@ def test_trials_that_are_given_up_are_over(
     assert set(states) == {"COMPLETE", "PRUNED"}
     assert f"9 of 9 trials · {states.count('PRUNED')} pruned" in capsys.readouterr().out
     for trial in trials:
-        status = read_history(folder / trial.user_attrs[RUN]).summary["status"]
+        status = Run(folder / trial.user_attrs[RUN]).summary["status"]
         assert status == {"COMPLETE": "finished", "PRUNED": "pruned"}[trial.state.name]
 
 

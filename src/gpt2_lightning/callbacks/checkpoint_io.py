@@ -2,24 +2,23 @@
 
 import errno
 import hashlib
-import os
 import pickle
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.files.checksums import sha256_of
+from gpt2_lightning.files.digests import sha256_of
+from gpt2_lightning.files.whole import replacing, write_text
 
-_PART = ".part"
-_CHECKSUM = ".sha256"
+_COPIED_BYTES = 2**24  # at once
 _MARGIN = 1.02  # of a checkpoint's tensors: what the file has besides them
 
 
@@ -36,20 +35,14 @@ class SafeCheckpointIO(TorchCheckpointIO):
         Raises:
             InputError: if the file system has no room for it, or cannot be written.
         """
-        path = Path(path)
-        part = _beside(path, _PART)
-        with _told(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _check_room(checkpoint, path.parent)
-            try:
-                with part.open("wb") as file:
-                    hashing = _Hashing(file)
-                    torch.save(checkpoint, hashing)  # pyright: ignore[reportArgumentType]  (it writes only)
-                    file.flush()
-                    os.fsync(file.fileno())
-                _put(part, path, [hashing.hexdigest()])
-            finally:
-                part.unlink(missing_ok=True)
+
+        def write(file: IO[bytes]) -> list[str]:
+            _check_room(checkpoint, Path(path).parent)
+            hashing = _Hashing(file)
+            torch.save(checkpoint, hashing)  # pyright: ignore[reportArgumentType]  (it writes only)
+            return [hashing.hexdigest()]
+
+        _put(Path(path), write)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> Any:
         return read(Path(path))
@@ -64,7 +57,7 @@ def read(path: Path) -> dict[str, Any]:
     """
     known = _digests(path)
     if known and sha256_of(path) not in known:
-        raise InputError(f"{path}: is damaged: its SHA-256 is not the one in {_beside(path, _CHECKSUM).name}")
+        raise InputError(f"{path}: is damaged: its SHA-256 is not the one in {_checksum(path).name}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -104,32 +97,26 @@ def newest_whole(folder: Path) -> Path:
 
 def copy(path: Path, other: Path) -> None:
     """Put a copy of a checkpoint in the place of another: two files, of which one may be damaged."""
-    part = _beside(other, _PART)
-    with _told(other):
-        try:
-            shutil.copyfile(path, part)
-            with part.open("rb") as file:
-                os.fsync(file.fileno())
-            _put(part, other, _digests(path)[:1])
-        finally:
-            part.unlink(missing_ok=True)
+
+    def write(file: IO[bytes]) -> list[str]:
+        with path.open("rb") as source:
+            shutil.copyfileobj(source, file, _COPIED_BYTES)
+        return _digests(path)[:1]
+
+    _put(other, write)
 
 
-def _put(part: Path, path: Path, digest: list[str]) -> None:
-    """Let a whole file take the place of a checkpoint, and its digest that of the other's.
+def _put(path: Path, write: Callable[[IO[bytes]], list[str]]) -> None:
+    """Let what is written take the place of a checkpoint and of its digest, which `write` returns.
 
     Both digests come first: whichever file is there after a kill has one of them.
     """
-    _write_digests(path, [*digest, *_digests(path)[:1]])
-    part.replace(path)
-    _sync_folder(path.parent)
-    _write_digests(path, digest)
-
-
-def sweep(folder: Path) -> None:
-    """Remove what a killed run was still writing."""
-    for part in folder.glob(f"*{_PART}"):
-        part.unlink(missing_ok=True)
+    with _told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path, "wb") as file:
+            digest = write(file)
+            _write_digests(path, [*digest, *_digests(path)[:1]])
+        _write_digests(path, digest)
 
 
 class _Hashing:
@@ -183,31 +170,15 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(part)
 
 
-def _beside(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
-
-
 def _digests(path: Path) -> list[str]:
     """What the checkpoint may have as SHA-256, the newest first; nothing is known without its file."""
-    checksum = _beside(path, _CHECKSUM)
+    checksum = _checksum(path)
     return checksum.read_text().split() if checksum.is_file() else []
 
 
 def _write_digests(path: Path, digests: list[str]) -> None:
-    checksum = _beside(path, _CHECKSUM)
-    part = _beside(checksum, _PART)
-    with part.open("w") as file:
-        file.write("".join(f"{digest}\n" for digest in digests))
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(checksum)
+    write_text(_checksum(path), "".join(f"{digest}\n" for digest in digests))
 
 
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # Windows opens no folders; NTFS keeps a journal of names
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _checksum(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")

@@ -1,12 +1,9 @@
 """What stops a run that has gone wrong, or says that it might."""
 
 import json
-import math
-from collections import deque
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
@@ -14,12 +11,11 @@ from torch import Tensor
 from gpt2_lightning import metrics
 from gpt2_lightning.data.datamodule import datamodule_of
 from gpt2_lightning.errors import DivergedError
+from gpt2_lightning.files.whole import replacing
 from gpt2_lightning.metrics import is_due, record
-from gpt2_lightning.ranges import NonNegativeFloat, NonNegativeInt
+from gpt2_lightning.ranges import NonNegativeInt
 
-_WINDOW = 128  # recorded values that tell what is usual
 _LEAST_SCALE = 2.0**-10  # of the loss in fp16; it starts at 2^16 and is halved at each overflow
-_FEWEST = 16  # before so many there is nothing usual yet
 
 
 class _HasStepTensors(Protocol):
@@ -29,27 +25,8 @@ class _HasStepTensors(Protocol):
     grad_norm: Tensor
 
 
-class Spikes:
-    """How far a value lies above those recorded before it.
-
-    Source: the criterion of OLMo-core's stability monitor, standard deviations above a trailing mean.
-    """
-
-    def __init__(self) -> None:
-        self.earlier: deque[float] = deque(maxlen=_WINDOW)
-
-    def deviations(self, value: float) -> float:
-        """Standard deviations above the mean of the last 128 values; 0 before there are 16."""
-        above = 0.0
-        if len(self.earlier) >= _FEWEST and (spread := float(np.std(self.earlier))) > 0:
-            above = (value - float(np.mean(self.earlier))) / spread
-        if math.isfinite(value):
-            self.earlier.append(value)
-        return above
-
-
 class Guards(Callback):
-    """Stops a run whose loss or gradient is not finite, and tells of sudden rises.
+    """Stops a run whose loss or gradient is not finite.
 
     A step whose NLL or gradient norm is NaN or infinite ends the run with exit code 1. No checkpoint is
     written after it, and the rows that it was computed from lie in `nonfinite/step_<n>.jsonl` of the run's
@@ -57,27 +34,18 @@ class Guards(Callback):
     checkpoint, so that no other step waits for the device. In fp16 infinite gradients are the loss
     scaler's affair, which leaves such steps out.
 
-    At recorded steps a `train/nll` or `train/grad_norm` far above its last 128 recorded values is printed
-    and recorded, as `events/nll_spike` and `events/grad_norm_spike`, in standard deviations.
-
     Args:
         skip_nonfinite_steps: so many of such steps are left out, weights and optimizer untouched, and
             counted as `events/skipped_steps`, before one stops the run; every step waits for the device
             then.
-        spike_deviations: standard deviations above the mean from which on a value is a spike; 0 tells of
-            none.
     """
 
-    def __init__(
-        self, skip_nonfinite_steps: NonNegativeInt = 0, spike_deviations: NonNegativeFloat = 6.0
-    ) -> None:
+    def __init__(self, skip_nonfinite_steps: NonNegativeInt = 0) -> None:
         self.skip_nonfinite_steps = skip_nonfinite_steps
-        self.spike_deviations = spike_deviations
         self._skipped = 0
         self._step = 0
         self._scaler: Any = None  # of the loss, in fp16
         self._first_bad = torch.tensor(-1)  # number of the first such step, on the device; -1 for none
-        self._spikes = {metrics.EVENT_NLL_SPIKE: Spikes(), metrics.EVENT_GRAD_NORM_SPIKE: Spikes()}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._step = trainer.global_step
@@ -96,7 +64,11 @@ class Guards(Callback):
         self._skipped += 1
         step = trainer.global_step + 1
         self._write_rows(trainer, step)
-        self._tell(trainer, f"step {step} is left out: its loss or gradient is not finite")
+        if trainer.is_global_zero:
+            bar = trainer.progress_bar_callback
+            (bar.print if bar is not None else print)(
+                f"step {step} is left out: its loss or gradient is not finite"
+            )
         record(trainer, {metrics.EVENT_SKIPPED_STEPS: float(self._skipped)}, step)
         self._step = step  # looked at
 
@@ -118,8 +90,6 @@ class Guards(Callback):
             self._stop_if_bad(trainer, module)
         if due:
             self._check_scale()
-        if due and self.spike_deviations:
-            self._look_for_spikes(trainer, module)
 
     def _check_scale(self) -> None:
         """In fp16, stop where every gradient overflows however small the loss is made."""
@@ -157,37 +127,13 @@ class Guards(Callback):
         place = Path(trainer.default_root_dir) / "nonfinite" / f"step_{step}.jsonl"
         if trainer.is_global_zero:
             place.parent.mkdir(parents=True, exist_ok=True)
-            with place.open("w", encoding="utf-8") as file:
+            with replacing(place) as file:
                 for row, text in datamodule_of(trainer).rows_of_step(step):
                     file.write(json.dumps({"row": row, "text": text}, ensure_ascii=False) + "\n")
         return place
 
-    def _look_for_spikes(self, trainer: Trainer, module: _HasStepTensors) -> None:
-        values = {
-            metrics.EVENT_NLL_SPIKE: module.step_nll.item(),
-            metrics.EVENT_GRAD_NORM_SPIKE: module.grad_norm.item(),
-        }
-        for event, value in values.items():
-            deviations = self._spikes[event].deviations(value)
-            if math.isfinite(value) and deviations > self.spike_deviations:
-                name = event.removeprefix("events/").removesuffix("_spike")
-                self._tell(
-                    trainer,
-                    f"step {self._step}: {name} {value:.4g} is {deviations:.1f} standard deviations above "
-                    "the mean of the steps before",
-                )
-                record(trainer, {event: deviations})
-
-    def _tell(self, trainer: Trainer, text: str) -> None:
-        if trainer.is_global_zero:
-            bar = trainer.progress_bar_callback
-            (bar.print if bar is not None else print)(text)
-
     def state_dict(self) -> dict[str, Any]:
-        earlier = {event: list(spikes.earlier) for event, spikes in self._spikes.items()}
-        return {"skipped": self._skipped, "earlier": earlier}
+        return {"skipped": self._skipped}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._skipped = state_dict["skipped"]
-        for event, earlier in state_dict["earlier"].items():
-            self._spikes[event].earlier.extend(earlier)

@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -44,9 +44,9 @@ class StepTime:
     @property
     def parts(self) -> dict[str, float]:
         """Share of each part."""
-        seconds = (self.data, self.forward, self.backward, self.optimizer)
-        names = ("data", "forward", "backward", "optimizer")
-        return {name: part / self.total for name, part in zip(names, seconds, strict=True)}
+        return {
+            name: getattr(self, name) / self.total for name in ("data", "forward", "backward", "optimizer")
+        }
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {share:.0%}" for name, share in self.parts.items())
@@ -54,35 +54,22 @@ class StepTime:
 
     def accumulated(self, micro_batches: int) -> "StepTime":
         """The same with so many micro-batches in place of one."""
-        return StepTime(
-            data=self.data * micro_batches,
-            forward=self.forward * micro_batches,
-            backward=self.backward * micro_batches,
-            optimizer=self.optimizer,
-            products=self.products and self.products * micro_batches,
-        )
+        return self._scaled(micro_batches, "data", "forward", "backward", "products")
 
     def times(self, factor: float) -> "StepTime":
         """With the computing scaled by `factor`; waiting for data stays."""
-        return StepTime(
-            data=self.data,
-            forward=self.forward * factor,
-            backward=self.backward * factor,
-            optimizer=self.optimizer * factor,
-            products=self.products and self.products * factor,
-        )
+        return self._scaled(factor, "forward", "backward", "optimizer", "products")
+
+    def _scaled(self, factor: float, *parts: str) -> "StepTime":
+        known = {name: getattr(self, name) for name in parts}
+        return replace(self, **{name: part * factor for name, part in known.items() if part is not None})
 
     def with_products(self, factor: float) -> "StepTime":
         """The same with matrix products that take so many times as long, a third of them forward."""
         assert self.products is not None
         more = max((factor - 1) * self.products, -(self.forward + self.backward) / 2)
-        return StepTime(
-            data=self.data,
-            forward=self.forward + more / 3,
-            backward=self.backward + 2 * more / 3,
-            optimizer=self.optimizer,
-            products=factor * self.products,
-        )
+        forward, backward = self.forward + more / 3, self.backward + 2 * more / 3
+        return replace(self, forward=forward, backward=backward, products=factor * self.products)
 
     def slow_part(self) -> str | None:
         """Where a step takes far longer than its matrix products, which part takes most of it."""

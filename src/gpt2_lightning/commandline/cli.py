@@ -1,11 +1,7 @@
 """The LightningCLI: sections of options, checks across them, the run's folder, and what follows a run."""
 
-import errno
-import os
-import shutil
 import sys
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +9,11 @@ from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from torch.distributed import DistNetworkError
 
-from gpt2_lightning.callbacks.checkpoint_io import SafeCheckpointIO, newest_whole
+from gpt2_lightning.callbacks.adalora import AdaLoRA
+from gpt2_lightning.callbacks.checkpoint_io import SafeCheckpointIO
 from gpt2_lightning.callbacks.checkpoints import Checkpoints
 from gpt2_lightning.callbacks.guards import Guards
 from gpt2_lightning.callbacks.histograms import Histograms
@@ -27,33 +24,28 @@ from gpt2_lightning.callbacks.samples import SampleGenerator
 from gpt2_lightning.callbacks.stop_signals import RunInterrupted
 from gpt2_lightning.callbacks.throughput import Throughput
 from gpt2_lightning.callbacks.warmup import WarmupSchedule
-from gpt2_lightning.commandline import ranks
+from gpt2_lightning.commandline import place
 from gpt2_lightning.commandline.consistency import check
+from gpt2_lightning.commandline.ending import finish
 from gpt2_lightning.commandline.option_errors import Parser, check_configs, fail
-from gpt2_lightning.commandline.out_of_memory import is_out_of_memory, remedy
 from gpt2_lightning.commandline.quiet import quiet
+from gpt2_lightning.commandline.ranks import ending_together
+from gpt2_lightning.commandline.resources import is_disk_full, is_out_of_memory, make_room, remedy
 from gpt2_lightning.commandline.trainer import GPT2Trainer
 from gpt2_lightning.data.datamodule import TextDataModule
 from gpt2_lightning.errors import DivergedError, InputError
-from gpt2_lightning.inference.card import model_card
-from gpt2_lightning.inference.export import export, load_weights
 from gpt2_lightning.locations import LATEST, locate
 from gpt2_lightning.machine.hardware import thread_warning
 from gpt2_lightning.machine.malloc import keep_freed_memory
 from gpt2_lightning.machine.precision import best_precision, emulation_warning, takes_cpu
 from gpt2_lightning.model.module import GPT2Module
-from gpt2_lightning.model.run_length import time_share, total_steps
 from gpt2_lightning.ranges import NonNegativeInt
-from gpt2_lightning.runs import folder as run_folder
 from gpt2_lightning.runs.loggers import weights_and_biases
 from gpt2_lightning.runs.record import RunRecord
+from gpt2_lightning.runs.run import Run
 from gpt2_lightning.runs.secret_options import check_arguments, check_config
-from gpt2_lightning.runs.summary import find, table
 from gpt2_lightning.sweeps.assignment import Assignment
 from gpt2_lightning.sweeps.pruning import Pruning
-
-_RUN_FOLDER = "GPT2_LIGHTNING_RUN_FOLDER"  # tells the processes that Lightning starts for other ranks
-_NEW_FOLDER = "GPT2_LIGHTNING_NEW_FOLDER"  # the same, if this command has made it
 
 
 class GPT2Parser(Parser, LightningArgumentParser):
@@ -115,27 +107,20 @@ class GPT2CLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         trains = subcommand == "fit" and rank_zero_only.rank == 0  # pyright: ignore[reportFunctionMemberAccess]
-        if trains and self.trainer.world_size > 1:
-            ranks.check_port()
         try:
-            lock = run_folder.lock(Path(os.environ[_RUN_FOLDER])) if trains else nullcontext()
-            with lock, ranks.ending_together(self.trainer):
+            lock = Run(Path(self.trainer.default_root_dir)).lock() if trains else nullcontext()
+            with lock, ending_together(self.trainer):
                 super()._run_subcommand(subcommand)
+        except DistNetworkError as error:
+            raise InputError(f"the ranks cannot reach each other: {error}") from None
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
             raise InputError(remedy(self.config[subcommand])) from None
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not is_disk_full(error):
                 raise
-            raise InputError(self._full_disk(error)) from None
-
-    def _full_disk(self, error: OSError) -> str:
-        message = f"{error.filename or self.trainer.default_root_dir}: cannot be written: the disk is full"
-        last = Path(self.trainer.default_root_dir) / "checkpoints" / "last.ckpt"
-        if self.config.subcommand != "fit" or not last.is_file():
-            return message
-        return f"{message}; make room, and go on with make resume RUN={self.trainer.default_root_dir}"
+            raise InputError(make_room(error, Path(self.trainer.default_root_dir))) from None
 
     def before_instantiate_classes(self) -> None:
         config = self.config[str(self.subcommand)]
@@ -151,7 +136,7 @@ class GPT2CLI(LightningCLI):
         if self.subcommand != "fit":
             trainer.logger = False
             return
-        folder = self._run_folder(config)
+        folder = place.choose(config)
         config.experiment = folder.parent.name
         trainer.default_root_dir = str(folder)
         for logger in _as_list(trainer.logger):
@@ -178,26 +163,6 @@ class GPT2CLI(LightningCLI):
             for warning in filter(None, (emulation_warning(precision), thread_warning())):
                 print(warning, file=sys.stderr)
 
-    def _run_folder(self, config: Namespace) -> Path:
-        """Where this run writes: the folder of the checkpoint it continues, or a new one."""
-        is_first = rank_zero_only.rank == 0  # pyright: ignore[reportFunctionMemberAccess]
-        experiment = config.experiment or (Path(str(config.config[-1])).stem if config.config else "default")
-        logs, run = Path(config.logs), config.run
-        if config.auto_resume and not config.ckpt_path:
-            run = run or _slurm_name()
-            folder = run_folder.place(logs, experiment, run)
-            folder = folder if folder.is_dir() else None  # or it was stopped before it had a checkpoint
-            if folder and any((folder / "checkpoints").glob("*.ckpt")):
-                config.ckpt_path = str(newest_whole(folder / "checkpoints"))
-        else:
-            folder = run_folder.of_checkpoint(Path(config.ckpt_path)) if config.ckpt_path else None
-        if is_first:
-            if folder is None:
-                folder = run_folder.create(logs, experiment, run)
-                os.environ[_NEW_FOLDER] = str(folder)
-            os.environ[_RUN_FOLDER] = str(folder)
-        return folder or Path(os.environ.get(_RUN_FOLDER) or logs)  # only rank zero writes there
-
     def instantiate_classes(self) -> None:
         super().instantiate_classes()
         self.model.config(self.datamodule)  # looks at every option of the model, before any text is read
@@ -205,6 +170,8 @@ class GPT2CLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         trainer = self._get(self.config_init, "trainer")
         trainer.callbacks = _as_list(trainer.callbacks)
+        if AdaLoRA.is_for(self.model.recipe.adapter):
+            trainer.callbacks.insert(0, AdaLoRA())
         if patience := self._get(self.config_init, "patience"):
             trainer.callbacks.append(Patience(int(patience)))
         if self.subcommand == "fit" and (assignment := Assignment.given()):
@@ -215,48 +182,8 @@ class GPT2CLI(LightningCLI):
         return super().instantiate_trainer(plugins=[*_as_list(trainer.plugins), SafeCheckpointIO()], **kwargs)
 
     def after_fit(self) -> None:
-        """Export the best model (the last, if none was validated), write the summary, and show it."""
-        if not self.trainer.is_global_zero or self.trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
-            return
-        folder, checkpoints = Path(self.trainer.default_root_dir), find(self.trainer, Checkpoints)
-        record = find(self.trainer, RunRecord)
-        if any(isinstance(callback, Pruning) and callback.is_over for callback in self.trainer.callbacks):  # pyright: ignore[reportAttributeAccessIssue]
-            record.write_summary(self.trainer, "pruned")
-            print("the run ends here: its sweep has given it up")
-            return
-        checkpoint = checkpoints.best if checkpoints.best.exists() else checkpoints.last
-        load_weights(self.model, checkpoint)
-        record.write_summary(self.trainer, "running")
-        card = partial(model_card, folder, self.datamodule)
-        export(self.model, self.datamodule.tokenizer, folder / "export", card=card)
-        summary = record.write_summary(self.trainer, "finished")
-        if record.has_trained:
-            shutil.rmtree(folder / "export-merged", ignore_errors=True)  # of an earlier end of this run
-        else:
-            print("the run is at its end already; for more of it, raise --trainer.max_steps or .max_epochs")
-        if time_share(self.trainer) == 1.0 and self.trainer.global_step < total_steps(self.trainer):
-            print("the run ends here: --trainer.max_time is over")
-        for callback in self.trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
-            if isinstance(callback, Patience) and callback.is_over:
-                print(f"the run ends here: no lower val/nll in --patience {callback.patience} validations")
-        print(f"\n{folder}\n{table(summary)}\n")
-        prompts = [
-            p for p in find(self.trainer, SampleGenerator).prompts if p and not set(p) & set('"$`\n\\')
-        ]
-        if self.datamodule.tokenizer.chat_template:
-            print(f"Next:  make chat RUN={folder}")
-        else:
-            print(f"Next:  make sample RUN={folder}" + (f' PROMPT="{prompts[0]}"' if prompts else ""))
-        if any(isinstance(logger, TensorBoardLogger) for logger in self.trainer.loggers):
-            print("       make tensorboard")
-
-
-def _slurm_name() -> str:
-    """The same for every start of a job, also after it was put back into the queue."""
-    job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
-    if not job:
-        raise InputError("--auto_resume true: name the run with --run, by which it is found again")
-    return "-".join(["slurm", job, *filter(None, [os.environ.get("SLURM_ARRAY_TASK_ID")])])
+        if self.trainer.is_global_zero and not self.trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
+            finish(self.trainer, self.model, self.datamodule)
 
 
 def _pin_latest(config: Namespace) -> None:
@@ -285,7 +212,7 @@ def main(defaults: Path | None = None) -> int:
     """
     quiet()
     keep_freed_memory()
-    os.environ.pop(_NEW_FOLDER, None)
+    place.forget()
     verb_defaults = {"default_config_files": [str(defaults)] if defaults else []}
     try:
         check_arguments(sys.argv[1:])
@@ -306,8 +233,7 @@ def main(defaults: Path | None = None) -> int:
             load_from_checkpoint_support=False,
         )
     except (InputError, MisconfigurationException) as error:
-        if created := os.environ.get(_NEW_FOLDER):
-            run_folder.remove_unused(Path(created))
+        place.remove_unused()
         fail(" ".join(str(error).split()))
     except DivergedError as error:
         print(f"error: {error}", file=sys.stderr)

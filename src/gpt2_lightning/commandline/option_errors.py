@@ -12,26 +12,20 @@ from jsonargparse import ArgumentParser
 from gpt2_lightning.files.yaml_file import read_mapping
 
 _WRONG_VALUE = re.compile(r'Parser key "(?P<key>[^"]*)":\s*(?P<reason>.*)', re.DOTALL)
-_UNKNOWN_ARGUMENTS = re.compile(r"unrecognized arguments: (?P<key>\S+)")
-_UNKNOWN_OPTION = re.compile(r"(?:Subcommand '\w+' does not accept option|Option) '(?P<key>[^']*)'")
-_MISSING = re.compile(r"the following arguments are required: (?P<keys>.*)")
-_RESTRICTION = re.compile(r"Not of type \w+: (?P<value>.*) does not conform to restriction (?P<rule>.*)")
-_UNION = re.compile(
-    r"Does not validate against any of the Union subtypes.*?Errors:(?P<errors>.*)"
-    r"Given value type:.*?Given value: (?P<value>.*)",
-    re.DOTALL,
+_UNKNOWN = re.compile(
+    r"unrecognized arguments: (\S+)|(?:Subcommand '\w+' does not accept option|Option) '([^']*)'"
 )
-_VALUE_LAST = re.compile(r"(?P<error>Expected a typing\.Literal\[.*\])\. Got value: (?P<value>.*)", re.DOTALL)
-_ABSTRACT = re.compile(r"Expected an instantiatable class, but .* is abstract|Unexpected import path format")
-_PLAIN_ERRORS = (  # of one member of a union, and how it is said
+_MISSING = re.compile(r"the following arguments are required: (.*)")
+_PLAIN = (  # what is wrong with a value, and how it is said
+    (r"(.*) does not conform to restriction (.*)", "{0} is out of range: it must be {1}"),
+    (r"invalid literal for (\w+)\(\).*: '(.*)'", "{1} is not of type {0}"),
+    (r"Expected a <class '(\w+)'>\. Got value: (.*)", "{1} is not of type {0}"),
+    (r"Expected a typing\.Literal\[(.*)\]\. Got value: (.*)", "{1} is unknown; there are: {0}"),
     (
-        re.compile(r"Not of type \w+: does not conform to restriction (?P<it>.*)"),
-        "is out of range: it must be {}",
+        r"(?:Expected a dot import path string|Unexpected import path format): (.*)",
+        "{0} is no class and no file",
     ),
-    (re.compile(r"Not of type \w+: invalid literal for (?P<it>\w+)\(\).*"), "is no {}"),
-    (re.compile(r"Expected a typing.Literal\[(?P<it>.*)\]"), "is unknown; there are: {}"),
-    (re.compile(r"(?:Expected a dot|Unexpected) import path (?P<it>\w+).*"), "is no class and no file"),
-    (re.compile(r"Expected a <class '(?P<it>\w+)'>"), "is no {}"),
+    (r"Expected an instantiatable class, .*", "name its class before its options, as TextFiles"),
 )
 
 
@@ -42,7 +36,7 @@ class Parser(ArgumentParser):
         super().__init__(*args, allow_abbrev=False, **kwargs)  # a mistyped name is a mistake, not a prefix
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        fail(explain(message, _known_options(self), sys.argv[1:]))
+        fail(explain(message, ex, _known_options(self), sys.argv[1:]))
 
 
 def fail(message: str) -> NoReturn:
@@ -63,53 +57,53 @@ def check_configs(arguments: list[str]) -> None:
             read_mapping(Path(path), "configuration: options and their values are needed")
 
 
-def explain(message: str, known: Iterable[str], arguments: list[str]) -> str:
+def explain(message: str, error: Exception | None, known: Iterable[str], arguments: list[str]) -> str:
     """A parser's message with the option's whole name, the value, what is allowed, and what was meant.
 
     Args:
         message: of jsonargparse.
+        error: that it comes from; its cause is about the value alone.
         known: names of the options that exist.
         arguments: of the command line; they tell the whole name where the message has its end only.
     """
     if match := _WRONG_VALUE.match(message):
-        reason = _RESTRICTION.sub(r"\g<value> is out of range: it must be \g<rule>", match["reason"])
-        if union := _UNION.search(reason):
-            reason = _explain_union(union["errors"], union["value"])
-        if plain := _VALUE_LAST.match(reason):
-            reason = _explain_union(plain["error"], plain["value"])
-        if _ABSTRACT.search(reason):
-            return (
-                f"--{_whole_name(match['key'], arguments)}: name its class before its options, as TextFiles"
-            )
-        reason = " ".join(reason.split()).replace("v>", ">").replace("v<", "<")
-        return f"--{_whole_name(match['key'], arguments)}: {reason}"
+        return f"--{_whole_name(match['key'], arguments)}: {_reason(error, match['reason'])}"
     if match := _MISSING.match(message):
-        verb = next(iter(arguments), "fit")
-        keys = [key.strip().removeprefix(f"{verb}.") for key in match["keys"].split(",")]
-        missing = ", ".join(key if key == "models" else f"--{key}" for key in keys) + " must be given"
-        is_of_data = any(key.startswith("data") for key in keys)
-        return missing + ("; DATA= or an experiment's file under configs/ does so" if is_of_data else "")
-    if match := _UNKNOWN_ARGUMENTS.match(message) or _UNKNOWN_OPTION.match(message):
-        key = match["key"].lstrip("-").split("=")[0]  # of a class, it is what follows the option's name
-        owner = _whole_name(key, arguments).removesuffix(key)
-        known = list(known)
-        longer = [name for name in known if name.startswith(f"{key}_")]
-        if close := difflib.get_close_matches(key, known, n=1) or longer:
-            return f"--{owner}{key}: no such option; did you mean --{owner}{close[0]}?"
-        if owner:
-            return f"--{owner}{key}: no such option; --{owner[:-1]} names another class, or none before it"
-        return f"--{key}: no such option; see --help"
+        return _missing(match[1], next(iter(arguments), "fit"))
+    if match := _UNKNOWN.match(message):
+        key = (match[1] or match[2]).lstrip("-").split("=")[0]  # of a class, it follows the option's name
+        return _unknown(key, _whole_name(key, arguments).removesuffix(key), list(known))
     return " ".join(message.split())
 
 
-def _explain_union(errors: str, value: str) -> str:
-    """The first thing that is wrong with a value of an option that may also be left out."""
-    parts = [part.strip() for part in errors.split("\n    - ") if part.strip()]
-    wrong = next((part for part in parts if "NoneType" not in part), errors.strip())
-    for pattern, said in _PLAIN_ERRORS:
-        if match := pattern.match(wrong):
-            return f"{value} {said.format(match['it'])}"
-    return f"{value}: {wrong}"
+def _reason(error: BaseException | None, reason: str) -> str:
+    """What is wrong with a value: the first of the errors, if its option may be of several types."""
+    if choices := re.findall(r"- Expected a typing\.Literal\[(.*)\]", reason):
+        return f"{reason.rpartition('Given value: ')[2]} is unknown; there are: {', '.join(choices)}"
+    while error and (cause := error.__cause__ or error.__context__):
+        error, reason = cause, str(cause)
+    if match := _WRONG_VALUE.match(reason):  # of a file that the value names
+        reason = match["reason"]
+    for pattern, said in _PLAIN:
+        if match := re.match(pattern, reason, re.DOTALL):
+            reason = said.format(*match.groups())
+    return " ".join(reason.split()).replace("v>", ">").replace("v<", "<")
+
+
+def _missing(names: str, verb: str) -> str:
+    keys = [key.strip().removeprefix(f"{verb}.") for key in names.split(",")]
+    missing = ", ".join(key if key == "models" else f"--{key}" for key in keys) + " must be given"
+    is_of_data = any(key.startswith("data") for key in keys)
+    return missing + ("; DATA= or an experiment's file under configs/ does so" if is_of_data else "")
+
+
+def _unknown(key: str, owner: str, known: list[str]) -> str:
+    longer = [name for name in known if name.startswith(f"{key}_")]
+    if close := difflib.get_close_matches(key, known, n=1) or longer:
+        return f"--{owner}{key}: no such option; did you mean --{owner}{close[0]}?"
+    if owner:
+        return f"--{owner}{key}: no such option; --{owner[:-1]} names another class, or none before it"
+    return f"--{key}: no such option; see --help"
 
 
 def _whole_name(key: str, arguments: list[str]) -> str:

@@ -10,8 +10,8 @@ from gpt2_lightning.errors import InputError
 from gpt2_lightning.inference.card import model_card
 from gpt2_lightning.inference.export import export, load_weights
 from gpt2_lightning.model.module import GPT2Module
-from gpt2_lightning.runs import folder as run_folder
 from gpt2_lightning.runs import preflight
+from gpt2_lightning.runs.run import Run
 
 
 class GPT2Trainer(Trainer):
@@ -66,15 +66,18 @@ class GPT2Trainer(Trainer):
         checkpoint = Path(ckpt_path or "")
         if not checkpoint.is_file():
             raise InputError("--ckpt_path must be given: logs/<experiment>/<run>/checkpoints/best.ckpt")
-        run = run_folder.of_checkpoint(checkpoint)
-        if folder is None and run is None:
+        run = Run.around(checkpoint)
+        if folder is not None:
+            place = Path(folder)
+        elif run is not None:
+            place = run.folder / ("export-merged" if merge else "export")
+        else:
             raise InputError(
                 f"--ckpt_path {ckpt_path!r}: lies in no run's folder; say where to write with --folder"
             )
         self._get_ready(model, datamodule)
         model.configure_model()
         load_weights(model, checkpoint)
-        place = Path(folder) if folder else Path(str(run)) / ("export-merged" if merge else "export")
-        card = partial(model_card, run, datamodule) if run and (run / "summary.json").is_file() else None
+        card = partial(model_card, run, datamodule) if run and run.has_begun else None
         export(model, datamodule.tokenizer, place, merge, card)
         print(place)

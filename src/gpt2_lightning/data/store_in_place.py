@@ -12,10 +12,11 @@ from transformers import PreTrainedTokenizerFast
 
 from gpt2_lightning.data.corpus import Corpus, Split
 from gpt2_lightning.data.sources.token_files import Shard, TokenFiles
-from gpt2_lightning.data.token_store import SplitCounts, TokenStore, digests_of
+from gpt2_lightning.data.token_store import SplitCounts, TokenStore
 from gpt2_lightning.data.tokenizer import end_of_text_id
 from gpt2_lightning.errors import InputError, placed
 from gpt2_lightning.files.arrays import NumberArray
+from gpt2_lightning.files.digests import digests_of
 
 _SCAN = 2**24  # ids looked at together
 

@@ -1,6 +1,5 @@
 """The token ids of a corpus, memory-mapped, with what is known about them."""
 
-import hashlib
 import json
 import math
 from abc import ABC, abstractmethod
@@ -123,19 +122,3 @@ class TokenStore(ABC):
     @abstractmethod
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """The tokenizer that made the ids."""
-
-
-def digests_of(folder: Path, known: dict[str, str] | None = None) -> dict[str, str]:
-    """SHA-256 (hex) of every file below a folder by its name in it.
-
-    Args:
-        folder: of a store.
-        known: digests that need not be computed.
-    """
-    digests = dict(known or {})
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = path.relative_to(folder).as_posix()
-        if name not in digests:
-            with path.open("rb") as file:
-                digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digests

@@ -12,9 +12,10 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from gpt2_lightning.data.corpus import Corpus, Split
 from gpt2_lightning.data.encoder import encode_documents
 from gpt2_lightning.data.split_writer import SplitWriter
-from gpt2_lightning.data.token_store import SplitCounts, TokenStore, digests_of
+from gpt2_lightning.data.token_store import SplitCounts, TokenStore
 from gpt2_lightning.errors import FieldError, InputError
 from gpt2_lightning.files.arrays import FileArray, NumberArray
+from gpt2_lightning.files.digests import digests_of
 
 _REMEDY = "mend it, or leave such records out with --data.corpus.on_error skip"
 

@@ -1,16 +1,14 @@
 """The model card of an export, filled from its run."""
 
-import json
 from pathlib import Path, PurePath
 from typing import Any
-
-import yaml
 
 from gpt2_lightning.data.datamodule import TextDataModule
 from gpt2_lightning.data.sources import HubDataset, Mixture, Source
 from gpt2_lightning.data.sources.base import FileSource
 from gpt2_lightning.data.tokenizer import Pretrained, TokenizerRecipe
 from gpt2_lightning.locations import is_hub_id
+from gpt2_lightning.runs.run import Run
 
 _NAMED = 3  # files of a source
 
@@ -60,16 +58,15 @@ _ADAPTER = """from peft import AutoPeftModelForCausalLM
 model = AutoPeftModelForCausalLM.from_pretrained("<this folder>")"""
 
 
-def model_card(run: Path, data: TextDataModule, is_adapter: bool) -> str:
+def model_card(run: Run, data: TextDataModule, is_adapter: bool) -> str:
     """The card of a run's export, as Markdown with the header that the hub reads.
 
     Args:
-        run: its folder, with `config.yaml` and `summary.json`.
+        run: that has begun.
         data: with the run's token store.
         is_adapter: whether the export needs the model that it adapts.
     """
-    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-    model = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["model"]
+    summary, model = run.summary, run.config["model"]
     train, validation = (data.store.splits[split] for split in ("train", "validation"))
     total, trainable = summary["parameters_total"], summary["parameters_trainable"]
     pretrained, adapter = model["pretrained"], model["adapter"]

@@ -1,7 +1,6 @@
 """A trained model as a Hugging Face folder."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ from transformers import PreTrainedTokenizerFast
 
 from gpt2_lightning.callbacks.checkpoint_io import read
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.files.checksums import write_sums
+from gpt2_lightning.files.digests import write_sums
+from gpt2_lightning.files.whole import replacing_folder
 from gpt2_lightning.locations import is_model
 from gpt2_lightning.model.generation import context_of
 from gpt2_lightning.model.module import GPT2Module
@@ -60,26 +60,23 @@ def export(
     if merge:
         model = merged(model)
     context = context_of(model)
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    if hasattr(model, "peft_config"):
-        _save_adapter(model, module.base_sha256, part)
-    else:
-        model.config.use_cache = model.generation_config.use_cache = True
-        model.config.n_ctx = model.config.n_positions  # an older name of it, by which llama.cpp reads it
-        # transformers' pipeline adds 256 tokens by default, past a short context's end
-        model.generation_config.max_new_tokens = context // 2
-        model.save_pretrained(part)
-    tokenizer.model_max_length = context
-    tokenizer.save_pretrained(part)
-    _describe_to_older_readers(part / "tokenizer_config.json")
-    if card:
-        (part / "README.md").write_text(card(hasattr(model, "peft_config")), encoding="utf-8")
-    for path in part.iterdir():
-        path.chmod(0o644)  # safetensors writes files that nobody else can read
-    write_sums(part)
-    shutil.rmtree(folder, ignore_errors=True)
-    part.rename(folder)
+    with replacing_folder(folder) as part:
+        if hasattr(model, "peft_config"):
+            _save_adapter(model, module.base_sha256, part)
+        else:
+            model.config.use_cache = model.generation_config.use_cache = True
+            model.config.n_ctx = model.config.n_positions  # an older name of it, by which llama.cpp reads it
+            # transformers' pipeline adds 256 tokens by default, past a short context's end
+            model.generation_config.max_new_tokens = context // 2
+            model.save_pretrained(part)
+        tokenizer.model_max_length = context
+        tokenizer.save_pretrained(part)
+        _describe_to_older_readers(part / "tokenizer_config.json")
+        if card:
+            (part / "README.md").write_text(card(hasattr(model, "peft_config")), encoding="utf-8")
+        for path in part.iterdir():
+            path.chmod(0o644)  # safetensors writes files that nobody else can read
+        write_sums(part)
     model.train(was_training)
 
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from gpt2_lightning.data.tokenizer import Pretrained
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.files.checksums import check_sums
+from gpt2_lightning.files.digests import check_sums
 from gpt2_lightning.inference.export import BASE_FILE
 from gpt2_lightning.locations import is_adapter, locate
 from gpt2_lightning.model.architecture import Architecture

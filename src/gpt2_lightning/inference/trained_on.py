@@ -5,7 +5,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from gpt2_lightning.data.corpus import Corpus
@@ -13,6 +12,7 @@ from gpt2_lightning.data.documents import Document
 from gpt2_lightning.errors import InputError, placed
 from gpt2_lightning.inference.held_out import Texts, documents_of
 from gpt2_lightning.locations import locate
+from gpt2_lightning.runs.run import Run
 
 
 def corpus_options(name: str) -> dict[str, Any] | None:
@@ -21,13 +21,8 @@ def corpus_options(name: str) -> dict[str, Any] | None:
     Args:
         name: folder of a run, or of its export; `<folder>/latest`.
     """
-    folder = Path(locate(name, "models"))
-    for path in (Path(name).expanduser() / "config.yaml", folder.parent / "config.yaml"):
-        try:
-            return yaml.safe_load(path.read_text(encoding="utf-8"))["data"]["corpus"]
-        except (OSError, KeyError, TypeError, yaml.YAMLError):
-            continue
-    return None
+    path = Path(locate(name, "models"))
+    return run.config["data"]["corpus"] if (run := Run.around(path)) else None
 
 
 def seen_documents(texts: Texts, name: str) -> list[int] | None:

@@ -18,16 +18,8 @@ from gpt2_lightning.ranges import NonNegativeInt
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
 
-_UNFIT = {
-    "ADAPTION_PROMPT": "is for Llama",
-    "CPT": "needs token types and a loss of its own",
-    "MULTITASK_PROMPT_TUNING": "needs task ids",
-    "OSF": "trains the model's own matrices through hooks that a frozen model has not",
-    "POLY": "needs task ids",
-    "SHADOW": "is for linear layers, which GPT-2's Conv1D are not",
-    "XLORA": "needs adapters that exist, and a second forward pass",
-}
-"""Methods of PEFT's that a GPT-2 and a text are not enough for, and why; PEFT says so itself of others."""
+_UNFIT = {"ADAPTION_PROMPT", "CPT", "MULTITASK_PROMPT_TUNING", "OSF", "POLY", "SHADOW", "XLORA"}
+"""PEFT methods that need more than a GPT-2 and text, or another model; PEFT itself refuses the others."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +98,7 @@ def check_adapter(
     kind = str(getattr(adapter.peft_type, "value", adapter.peft_type))
     if kind in _UNFIT:
         raise InputError(
-            f"--model.adapter {name}: {_UNFIT[kind]}; docs/adaptation.md lists the methods that work here"
+            f"--model.adapter {name}: needs more than GPT-2 and text; docs/adaptation.md lists what works"
         )
     if kind == "ADALORA" and adapter.init_r <= adapter.target_r:  # pyright: ignore[reportAttributeAccessIssue]
         raise InputError(

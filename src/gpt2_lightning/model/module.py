@@ -14,14 +14,12 @@ from gpt2_lightning.data.corpus import Split
 from gpt2_lightning.data.datamodule import TextDataModule, datamodule_of
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.metrics import is_due, record
-from gpt2_lightning.model import adalora
 from gpt2_lightning.model.adaptation import Trainable, headless, virtual_tokens
 from gpt2_lightning.model.architecture import Architecture
 from gpt2_lightning.model.attention import plainly_causal
 from gpt2_lightning.model.nll import linear_nll
 from gpt2_lightning.model.optimizers import fuse, leave_scale_to_scaler, parameter_groups
 from gpt2_lightning.model.recipe import AdapterState, Recipe, check_same_shapes
-from gpt2_lightning.model.run_length import total_steps
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -109,8 +107,6 @@ class GPT2Module(LightningModule):
         checkpoint["state_dict"] = self._kept(checkpoint["state_dict"])
         if self._adapter is not None:
             checkpoint["base_sha256"] = self._adapter.base_sha256
-        if adalora.is_adalora(self.model):
-            checkpoint["adalora"] = adalora.state(self.model)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the checkpoint of another model.
@@ -124,8 +120,6 @@ class GPT2Module(LightningModule):
                 "--ckpt_path: its adapter was trained on other weights than --model.pretrained "
                 f"{self.recipe.pretrained!r} has now"
             )
-        if adalora.is_adalora(self.model):
-            adalora.set_state(self.model, checkpoint["adalora"])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The injected optimizer; the learning rate belongs to the `WarmupSchedule` callback."""
@@ -135,16 +129,11 @@ class GPT2Module(LightningModule):
             optimizer = self.optimizer(parameter_groups(self))
         except ValueError as error:  # torch's own check of its options
             raise InputError(f"--model.optimizer: {error}") from None
-        if self._loss_scaler is not None:
+        if getattr(self.trainer.precision_plugin, "scaler", None) is not None:  # in fp16
             leave_scale_to_scaler(optimizer)
         else:
             fuse(optimizer)
         return optimizer
-
-    @property
-    def _loss_scaler(self) -> Any:
-        """What scales the loss in fp16; `None` in other precisions."""
-        return getattr(self.trainer.precision_plugin, "scaler", None)
 
     def configure_gradient_clipping(
         self,
@@ -176,13 +165,7 @@ class GPT2Module(LightningModule):
         hidden = hidden[:, -input_ids.shape[1] :]  # (B, T, D): without the virtual tokens of an adapter
         return linear_nll(hidden, self.gpt2.lm_head.weight, targets)
 
-    def on_fit_start(self) -> None:
-        if adalora.is_adalora(self.model) and self.trainer.max_steps > 0:  # refused before a file is written
-            adalora.set_total_steps(self.model, self.trainer.max_steps)
-
     def on_train_start(self) -> None:
-        if adalora.is_adalora(self.model):
-            adalora.set_total_steps(self.model, total_steps(self.trainer))
         self._start_step()
 
     def _start_step(self) -> None:
@@ -223,9 +206,6 @@ class GPT2Module(LightningModule):
         assert self._nominal_targets is not None
         nominal = self._nominal_targets * self.trainer.accumulate_grad_batches * self.trainer.world_size
         self._scale_gradients(nominal / num_targets)
-        if adalora.is_adalora(self.model):
-            scaler = self._loss_scaler
-            adalora.add_penalty_gradients(self.model, scaler.get_scale() if scaler else 1.0)
         step = self.trainer.global_step + 1
         if is_due(self.trainer, step):
             record(self.trainer, {metrics.TRAIN_NLL: self.step_nll.item()}, step)
@@ -240,19 +220,6 @@ class GPT2Module(LightningModule):
     def _gradients(self) -> list[Tensor]:
         return [p.grad for p in self._trained if p.grad is not None]
 
-    def optimizer_step(
-        self, epoch: int, batch_idx: int, optimizer: Any, *arguments: Any, **options: Any
-    ) -> None:
-        """As Lightning's; then AdaLoRA reallocates ranks, and the gradients are freed.
-
-        Lightning frees them only after the next forward pass, which raises the peak.
-        """
-        step = self.trainer.global_step + 1
-        super().optimizer_step(epoch, batch_idx, optimizer, *arguments, **options)
-        if adalora.is_adalora(self.model):
-            adalora.allocate(self.model, step, may_overflow=self._loss_scaler is not None)
-        optimizer.zero_grad()
-
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Computes the norm for clipping; records `train/grad_norm` where it is due, unscaled."""
         step = self.trainer.global_step + 1
@@ -260,6 +227,12 @@ class GPT2Module(LightningModule):
         self.grad_norm = torch.nn.utils.get_total_norm(gradients)
         if gradients and is_due(self.trainer, step):
             record(self.trainer, {metrics.TRAIN_GRAD_NORM: self.grad_norm.item()}, step)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Frees a step's gradients; Lightning does so only after the next forward pass, at a higher peak."""
+        if self._step_ends:
+            for parameter in self._trained:
+                parameter.grad = None
 
     def on_validation_epoch_start(self) -> None:
         dtype = torch.float32 if self.device.type == "mps" else torch.float64  # MPS has no float64

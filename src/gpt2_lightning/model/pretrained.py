@@ -14,7 +14,7 @@ from transformers import AutoConfig, GPT2Config, GPT2LMHeadModel, PreTrainedToke
 
 from gpt2_lightning.data.tokenizer import Pretrained, end_of_text_id
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.files.checksums import check_sums
+from gpt2_lightning.files.digests import check_sums
 from gpt2_lightning.locations import is_adapter
 from gpt2_lightning.model.architecture import Architecture, set_end_of_text
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gpt2_lightning.runs.history import AXES, History
+from gpt2_lightning.runs.run import AXES, Run
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure, Scatter
@@ -28,37 +28,37 @@ class Group:
     """
 
     label: str
-    runs: tuple[History, ...]
+    runs: tuple[Run, ...]
     is_faint: bool = False
 
 
-def groups_of(histories: list[History], labels: list[str]) -> list[Group]:
+def groups_of(runs: list[Run], labels: list[str]) -> list[Group]:
     """Runs of one configuration together.
 
     Args:
-        histories: of the runs.
+        runs: of the runs.
         labels: of each, were it alone; a group has that of its first run.
     """
     together: dict[str, list[int]] = {}
-    for number, history in enumerate(histories):
-        together.setdefault(history.configuration, []).append(number)
+    for number, run in enumerate(runs):
+        together.setdefault(run.configuration, []).append(number)
     return [
         Group(
-            labels[numbers[0]] + _counted([histories[number] for number in numbers]),
-            tuple(histories[number] for number in numbers),
+            labels[numbers[0]] + _counted([runs[number] for number in numbers]),
+            tuple(runs[number] for number in numbers),
         )
         for numbers in together.values()
     ]
 
 
-def _counted(histories: list[History]) -> str:
+def _counted(runs: list[Run]) -> str:
     """How many runs stand behind a curve; one seed can have run twice."""
-    if len(histories) == 1:
+    if len(runs) == 1:
         return ""
-    seeds = len({history.seed for history in histories})
-    if seeds == len(histories):
+    seeds = len({run.seed for run in runs})
+    if seeds == len(runs):
         return f" ({seeds} seeds)"
-    return f" ({len(histories)} runs of {seeds} seed{'s' if seeds > 1 else ''})"
+    return f" ({len(runs)} runs of {seeds} seed{'s' if seeds > 1 else ''})"
 
 
 def curves(groups: list[Group], metric: str) -> "Figure | None":

@@ -1,21 +1,15 @@
-"""A run's folder `logs/<experiment>/<run>/`: made, described, found again."""
+"""A run's folder `logs/<experiment>/<run>/` is made; and what a run depends on besides its configuration."""
 
-import json
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.runs.secret_options import masked
@@ -71,50 +65,6 @@ def create(logs: Path, experiment: str, run: str | None = None) -> Path:
             raise InputError(f"--logs {str(logs)!r}: cannot be written ({error.strerror})") from None
 
 
-def of_checkpoint(checkpoint: Path) -> Path | None:
-    """The run folder that a checkpoint lies in, or `None` if it lies in none."""
-    folder = checkpoint.parent.parent
-    return folder if (folder / "config.yaml").is_file() else None
-
-
-@contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Keep every other process from training this run; the lock of a process that is gone is free.
-
-    Raises:
-        InputError: if another process has it.
-    """
-    held = FileLock(folder / "run.lock", timeout=0)
-    try:
-        held.acquire()
-    except Timeout:
-        raise InputError(f"{folder}: another process is training this run") from None
-    try:
-        yield
-    finally:
-        held.release()
-
-
-def is_training(folder: Path) -> bool:
-    """Whether a process holds the lock of this run."""
-    path = folder / "run.lock"
-    try:
-        with FileLock(path, timeout=0) if path.exists() else nullcontext():
-            return False
-    except Timeout:
-        return True
-    except OSError:  # of a folder that is another's
-        return False
-
-
-def remove_unused(folder: Path) -> None:
-    """Remove the folder of a run that never began to train."""
-    if folder.is_dir() and not (folder / "summary.json").exists():
-        shutil.rmtree(folder)
-        with suppress(OSError):  # the experiment has other runs
-            folder.parent.rmdir()
-
-
 def environment() -> dict[str, Any]:
     """What a run depends on besides its configuration: versions, code, hardware."""
     import torch
@@ -155,10 +105,3 @@ def git(*arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return result.stdout.strip()
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write `content` beside `path`, then rename: a reader never sees half a file."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(path)

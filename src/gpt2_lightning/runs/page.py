@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.files.whole import write_text
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -49,10 +50,8 @@ def write_page(path: Path, title: str, lead: str, sections: Iterable[tuple[str, 
         f"<style>{_STYLE}</style><script>{get_plotlyjs()}</script></head>\n"
         f'<body><h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p>\n{body}</body></html>\n'
     )
-    part = path.with_name(path.name + ".part")
     try:
-        part.write_text(page, encoding="utf-8")
-        part.replace(path)
+        write_text(path, page)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
 

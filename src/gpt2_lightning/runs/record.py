@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import Namespace
+import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 
@@ -12,9 +12,11 @@ from gpt2_lightning.callbacks.checkpoints import Checkpoints
 from gpt2_lightning.callbacks.stop_signals import RunInterrupted
 from gpt2_lightning.data.datamodule import datamodule_of
 from gpt2_lightning.data.packing import DocumentRows
+from gpt2_lightning.files.whole import write_json, write_text
 from gpt2_lightning.machine.hardware import device_description
-from gpt2_lightning.runs import folder as run_folder
+from gpt2_lightning.runs.folder import environment
 from gpt2_lightning.runs.loggers import Description, RunLogger
+from gpt2_lightning.runs.run import Run
 from gpt2_lightning.runs.summary import find, summarize
 
 _SETTINGS = ("seed_everything", "trainer", "model", "data", "warmup")
@@ -40,13 +42,18 @@ class RunRecord(SaveConfigCallback):
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         folder = Path(trainer.default_root_dir)
         config = self.config.clone()
-        if config.ckpt_path and run_folder.of_checkpoint(Path(config.ckpt_path)) == folder:
+        run = Run.around(Path(config.ckpt_path)) if config.ckpt_path else None
+        if run and run.folder == folder:
             config.ckpt_path = None  # this folder's own: `make resume` names the newest
-        self.parser.save(config, folder / "config.yaml", skip_none=False, multifile=False, overwrite=True)
-        run_folder.write_json(folder / "environment.json", run_folder.environment())
+        write_text(folder / "config.yaml", self.parser.dump(config, skip_none=False))
+        write_json(folder / "environment.json", environment())
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        description = Description(_settings(self.config), tuple(self.config.tags), self.config.notes)
+        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        settings = {name: config[name] for name in _SETTINGS}
+        for name in _NO_TRAINER_SETTINGS:
+            settings["trainer"].pop(name, None)
+        description = Description(settings, tuple(self.config.tags), self.config.notes)
         for logger in trainer.loggers:
             if isinstance(logger, RunLogger):
                 logger.begin(trainer.global_step, description)
@@ -90,7 +97,7 @@ class RunRecord(SaveConfigCallback):
     def write_summary(self, trainer: Trainer, status: str) -> dict[str, Any]:
         """Write `summary.json` as things stand, and return its content; for rank zero."""
         summary = summarize(trainer, status, self._train_seconds())
-        run_folder.write_json(Path(trainer.default_root_dir) / "summary.json", summary)
+        write_json(Path(trainer.default_root_dir) / "summary.json", summary)
         return summary
 
     @property
@@ -107,21 +114,3 @@ class RunRecord(SaveConfigCallback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._earlier_seconds = state_dict["train_seconds"]
-
-
-def _settings(config: Any) -> dict[str, Any]:
-    """What of a resolved configuration makes a run differ from another, as plain JSON types."""
-    settings = {name: value for name, value in _plain(config).items() if name in _SETTINGS}
-    trainer = settings["trainer"].items()
-    settings["trainer"] = {name: value for name, value in trainer if name not in _NO_TRAINER_SETTINGS}
-    return settings
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Namespace):
-        value = vars(value)
-    if isinstance(value, dict):
-        return {str(name): _plain(part) for name, part in value.items() if not str(name).startswith("__")}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

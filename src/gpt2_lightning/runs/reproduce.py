@@ -1,19 +1,17 @@
 """A run once more, from its folder, and whether its numbers came again."""
 
-import json
 import math
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.runs.folder import check_name
-from gpt2_lightning.runs.history import History, matching, read_history
+from gpt2_lightning.runs.run import Run, runs_of
 
 _COMPARED = ("train/nll", "train/grad_norm", "val/nll")
 _CLOSE = 1e-3  # relative: what other versions, threads and processors change
-_ENVIRONMENT = ("python", "packages", "git_commit", "cpu", "cpu_count", "torch_threads", "gpus")
+_ENVIRONMENT = ("python", "git_commit", "cpu", "cpu_count", "torch_threads", "gpus")
 
 
 def reproduce(run: str, name: str | None = None, program: str = "train.py") -> bool:
@@ -27,11 +25,11 @@ def reproduce(run: str, name: str | None = None, program: str = "train.py") -> b
     Returns:
         Whether every number is the same, or closer than a thousandth.
     """
-    found = matching([run])
+    found = runs_of([run])
     if len(found) > 1:
         raise InputError(f"{run}: names {len(found)} runs; give the folder of one")
-    folder = found[0]
-    first = read_history(folder)
+    (first,) = found
+    folder = first.folder
     check_name("--name", name := name or f"{folder.name}-again")
     again = folder.with_name(name)
     if again.exists():
@@ -42,18 +40,17 @@ def reproduce(run: str, name: str | None = None, program: str = "train.py") -> b
     options += [f"--experiment={folder.parent.name}", f"--run={again.name}", "--ckpt_path=null"]
     if code := subprocess.run([sys.executable, program, "fit", *options]).returncode:
         raise InputError(f"the run ended with exit code {code}: it cannot be compared")
-    second = read_history(again)
+    second = Run(again)
     lines, is_close = _compared(first, second)
-    print("\n".join([f"\n{folder} and {again}:", *lines, *_changed(folder, again)]))
+    print("\n".join([f"\n{folder} and {again}:", *lines, *_changed(first, second)]))
     return is_close
 
 
-def _compared(first: History, second: History) -> tuple[list[str], bool]:
+def _compared(first: Run, second: Run) -> tuple[list[str], bool]:
     lines, is_close = [], True
     for metric in _COMPARED:
         one, other = (
-            dict(zip(each["step"].tolist(), each["value"].tolist(), strict=True))
-            for each in (first.series(metric), second.series(metric))
+            {row["step"]: row[metric] for row in run.rows if metric in row} for run in (first, second)
         )
         common, missing = sorted(one.keys() & other.keys()), len(one.keys() ^ other.keys())
         if not common and not missing:
@@ -77,25 +74,15 @@ def _apart(one: float, other: float) -> float:
     return apart if math.isfinite(apart) else math.inf
 
 
-def _changed(first: Path, second: Path) -> list[str]:
+def _changed(first: Run, second: Run) -> list[str]:
     """What the runs depend on besides their configuration, and is not the same."""
-    one, other = (_environment(folder) for folder in (first, second))
-    changed = []
-    for name in _ENVIRONMENT:
-        if name == "packages":
-            before, after = one.get(name, {}), other.get(name, {})
-            changed += [
-                f"{each} {before.get(each)} → {after.get(each)}"
-                for each in sorted(before.keys() | after.keys())
-                if before.get(each) != after.get(each)
-            ]
-        elif one.get(name) != other.get(name):
-            changed.append(f"{name} {one.get(name)} → {other.get(name)}")
+    one, other = (
+        {name: run.environment.get(name) for name in _ENVIRONMENT} | run.environment.get("packages", {})
+        for run in (first, second)
+    )
+    changed = [
+        f"{name} {one.get(name)} → {other.get(name)}"
+        for name in dict.fromkeys((*one, *other))
+        if one.get(name) != other.get(name)
+    ]
     return [f"  changed since: {'; '.join(changed)}"] if changed else []
-
-
-def _environment(folder: Path) -> dict[str, Any]:
-    try:
-        return json.loads((folder / "environment.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}

@@ -12,7 +12,7 @@ from gpt2_lightning.callbacks.throughput import Throughput
 from gpt2_lightning.data.datamodule import datamodule_of
 from gpt2_lightning.metrics import perplexity
 from gpt2_lightning.model.architecture import count_parameters
-from gpt2_lightning.runs import folder as run_folder
+from gpt2_lightning.runs.folder import git
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ def summarize(trainer: Trainer, status: str, train_seconds: float) -> dict[str, 
         "best_step": checkpoints.best_step,
         "best_checkpoint": _relative(checkpoints.best, folder),
         "export": _relative(folder / "export", folder),
-        "git_commit": run_folder.git("rev-parse", "HEAD"),
+        "git_commit": git("rev-parse", "HEAD"),
         "seed": data.seed,
     }
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 from gpt2_lightning import metrics
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.files.yaml_file import read_mapping
-from gpt2_lightning.runs.history import short_names
+from gpt2_lightning.runs.settings import short_names
 from gpt2_lightning.sweeps.space import Parameter, check_fields, parameters_of
 
 Method = Literal["grid", "random", "bayes"]

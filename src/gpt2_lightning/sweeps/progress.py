@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from gpt2_lightning.runs.history import short_names
+from gpt2_lightning.runs.settings import short_names
 from gpt2_lightning.sweeps.definition import Sweep
 from gpt2_lightning.sweeps.space import Parameter
 from gpt2_lightning.sweeps.study import SLOT, VALUES, reason_of

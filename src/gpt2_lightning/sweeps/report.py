@@ -11,10 +11,12 @@ import yaml
 
 from gpt2_lightning import metrics
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.files.whole import write_text
 from gpt2_lightning.files.yaml_file import read_mapping
 from gpt2_lightning.runs.curves import Group, curves
-from gpt2_lightning.runs.history import read_history, short_names
 from gpt2_lightning.runs.page import code, figure_html, link, table_html, write_page
+from gpt2_lightning.runs.run import Run
+from gpt2_lightning.runs.settings import short_names
 from gpt2_lightning.sweeps.assignment import quiet_optuna
 from gpt2_lightning.sweeps.definition import Sweep
 from gpt2_lightning.sweeps.progress import best_trial, seconds_of
@@ -76,7 +78,7 @@ def _write_best(folder: Path, best: "FrozenTrial") -> None:
     config["trainer"] |= {"default_root_dir": None, "enable_progress_bar": None}
     header = f"# The best configuration of {folder}: {best.user_attrs[RUN]}, {best.value:.4f}\n"
     header += f'# make train ARGS="--config {folder / BEST}"\n'
-    (folder / BEST).write_text(header + yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    write_text(folder / BEST, header + yaml.safe_dump(config, sort_keys=False))
 
 
 def _best(best: "FrozenTrial", sweep: Sweep, folder: Path) -> str:
@@ -180,12 +182,14 @@ def _groups(
     found = []
     for trial in trials:
         try:
-            history = read_history(folder / trial.user_attrs[RUN])
+            run = Run(folder / trial.user_attrs[RUN])
+            assert run.summary
+            assert run.rows
         except (InputError, KeyError):
             continue  # it failed before it was a run
         label = f"{trial.user_attrs[SLOT]}: {sweep.label_of(trial.user_attrs[VALUES])}"
         label = f"best, {label}" if trial is best else label
-        found.append(Group(label, (history,), len(trials) > _LABELLED and trial is not best))
+        found.append(Group(label, (run,), len(trials) > _LABELLED and trial is not best))
     return sorted(found, key=lambda group: not group.is_faint)  # the best is drawn over the others
 
 

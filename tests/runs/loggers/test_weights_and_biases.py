@@ -1,4 +1,3 @@
-import json
 import os
 import socket
 import subprocess
@@ -8,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import wandb
 
@@ -67,18 +65,16 @@ def test_nothing_is_made_before_something_is_written(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_resumed_run_has_every_row_once_in_its_newest_file(tmp_path: Path):
+def test_a_resumed_run_has_every_row_of_its_records_once_in_its_newest_file(tmp_path: Path):
     for start, steps in ((0, (10, 20, 30)), (20, (30, 40))):
         logger, csv = WeightsAndBiases(save_dir=str(tmp_path)), MetricsCSV(str(tmp_path))
+        logger.begin(start, DESCRIPTION)  # before metrics.csv has taken back what is past the step
         csv.begin(start, DESCRIPTION)
-        logger.begin(start, DESCRIPTION)
         for step in steps:
             row = {metrics.TRAIN_NLL: step + start / 100, "mine": 1.0 if step == 20 else 2.0}
             for each in (csv, logger):
                 each.log_metrics(row, step=step)
             logger.log_metrics({"gradients/wte": wandb.Histogram([1.0, 2.0, 2.0])}, step=step)
-            table = wandb.Table(columns=["step", "text"], data=[[step, "人工智能"]])
-            logger.log_metrics({"samples": table}, step=step)
         for each in (csv, logger):
             each.finalize("failed")
         wandb.teardown()
@@ -88,10 +84,7 @@ def test_a_resumed_run_has_every_row_once_in_its_newest_file(tmp_path: Path):
     assert [(step, row["train/nll"], row["mine"]) for step, row in rows.items()] == [
         (10, 10, 2), (20, 20, 1), (30, 30.2, 2), (40, 40.2, 2),
     ]  # fmt: skip
-    assert all(sum(row["gradients/wte"]["values"]) == 3 for row in rows.values())
-    for step, row in rows.items():
-        table = json.loads((second.parent / "files" / row["samples"]["path"]).read_text())
-        assert table["data"] == [[step, "人工智能"]]
+    assert ["gradients/wte" in row for row in rows.values()] == [False, False, True, True]
 
 
 def test_a_file_that_a_kill_has_cut_is_read_up_to_there(tmp_path: Path):
@@ -164,19 +157,6 @@ print("the end")
     assert result.stdout.count("W&B has died") == 1
     assert result.stdout.endswith("the end\n")
     assert "Traceback" not in result.stderr
-
-
-def test_numbers_of_every_kind_are_kept_and_media_of_others_left_out(tmp_path: Path):
-    for start in (0, 1):
-        logger = WeightsAndBiases(save_dir=str(tmp_path))
-        logger.begin(start, DESCRIPTION)
-        if start == 0:
-            image = wandb.Image(np.zeros((2, 2, 3), dtype=np.uint8))
-            logger.log_metrics({"a": np.float32(1.5), "b": True, "image": image}, step=1)
-        logger.finalize("success")
-    row = history(files(tmp_path)[-1])[1]
-    assert (row["a"], row["b"]) == (1.5, True)
-    assert "image" not in row
 
 
 def test_it_can_be_turned_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -3,7 +3,6 @@
 import glob
 import hashlib
 import json
-import os
 import re
 import shutil
 from abc import ABC, abstractmethod
@@ -15,6 +14,7 @@ from gpt2_lightning.data.documents import Document
 from gpt2_lightning.data.templates import TemplateName
 from gpt2_lightning.errors import FieldError
 from gpt2_lightning.files.lines import COMPRESSED, Reject, unreadable
+from gpt2_lightning.files.whole import replacing
 
 Digest = Callable[[Path], str]
 """Gives the SHA-256 (hex) of a file."""
@@ -135,14 +135,11 @@ def _fetched(address: str) -> Path:
     place = _DOWNLOADS / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}-{PurePosixPath(address).name}"
     if place.exists():
         return place
-    part = place.with_name(f"{place.name}.{os.getpid()}.part")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        with fsspec.open(address, "rb") as remote, part.open("wb") as local:
+        with fsspec.open(address, "rb") as remote, replacing(place, "wb") as local:
             shutil.copyfileobj(cast(BinaryIO, remote), local)
-        part.replace(place)
     except Exception as error:
-        part.unlink(missing_ok=True)
         shown = " ".join(str(error).split())[:200] or type(error).__name__
         raise FieldError(
             f"paths {address!r}: cannot be fetched ({shown}); without a network, name a file that you have"

@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from gpt2_lightning import metrics
+from gpt2_lightning.files.whole import replacing
 from gpt2_lightning.runs.loggers.description import Description
 
 
@@ -95,10 +96,8 @@ class MetricsCSV(Logger):
                 rows = [row for row in reader if int(row["step"]) <= last_step]
                 self._columns += [c for c in reader.fieldnames or () if c not in self._columns]
         self._columns += [c for c in new_columns if c not in self._columns]
-        part = self._path.with_suffix(".part")
-        with part.open("w", newline="") as file:
+        with replacing(self._path) as file:
             writer = csv.DictWriter(file, self._columns)
             writer.writeheader()
             writer.writerows(rows)
-        part.replace(self._path)
         self._row_start = None

@@ -8,6 +8,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from gpt2_lightning import metrics
+from gpt2_lightning.files.whole import replacing
 from gpt2_lightning.runs.loggers.description import Description, WhenUsed
 
 _LAYOUT = {
@@ -87,10 +88,8 @@ def _keep_until(path: Path, step: int) -> None:
     from tensorboard.compat.proto import event_pb2
     from tensorboard.summary.writer.record_writer import RecordWriter
 
-    part = path.with_name("kept.part")
-    with part.open("wb") as file:
+    with replacing(path, "wb") as file:
         writer = RecordWriter(file)
         for record in RawEventFileLoader(str(path)).Load():
             if event_pb2.Event.FromString(record).step <= step:  # pyright: ignore[reportAttributeAccessIssue]
                 writer.write(record)
-    part.replace(path)

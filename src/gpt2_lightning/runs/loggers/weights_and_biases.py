@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.runs.loggers.description import Description, WhenUsed
-from gpt2_lightning.runs.loggers.journal import Journal
+from gpt2_lightning.runs.run import Run
 
 _SECONDS_TO_REACH = 8  # the server, at the start; then the run goes on offline
 _SECONDS_TO_FINISH = 60  # uploading what is left, at the end
@@ -28,9 +28,10 @@ class WeightsAndBiases(WandbLogger):
     it is printed at the end. With one it is online, unless the server cannot be reached at the start;
     `WANDB_MODE` overrides this. If W&B dies, whatever it raises, training goes on without it.
 
-    A resumed run continues the same W&B run. Offline, its new file holds the earlier rows too, as the
-    upload of a second file takes the place of the first. Online, W&B keeps the rows that it has: those of
-    a killed try past the checkpoint stay, and the run's own for these steps are left out.
+    A resumed run continues the same W&B run. Offline, its new file holds the earlier rows of `metrics.csv`
+    too, without histograms and samples, as the upload of a second file takes the place of the first. Online,
+    W&B keeps the rows that it has: those of a killed try past the checkpoint stay, and the run's own for
+    these steps are left out.
 
     Args:
         project: name of the W&B project; `WANDB_PROJECT` is not looked at.
@@ -60,7 +61,6 @@ class WeightsAndBiases(WandbLogger):
         self._wandb_init.pop("anonymous", None)  # which wandb 0.31 warns of, whatever it says
         self._folder = folder
         self._is_lost = False
-        self._journal = Journal(folder / "wandb" / "logged.jsonl")
 
     @property
     @rank_zero_experiment
@@ -77,12 +77,12 @@ class WeightsAndBiases(WandbLogger):
             "tags": list(description.tags),
             "notes": description.notes or None,
         }
-        rows = self._journal.take_back(step)
+        rows = Run(self._folder).rows if step else []
         try:
             run = self._begin()
-            for number, values in rows:
-                if number >= run.step:  # of an online run, what the server does not have
-                    run.log(values, step=number)
+            for row in rows:
+                if run.step <= row["step"] <= step:  # online, W&B has the earlier ones
+                    run.log({name: row[name] for name in row if name != "step"}, step=int(row["step"]))
         except InputError:
             raise
         except Exception as error:
@@ -143,13 +143,6 @@ class WeightsAndBiases(WandbLogger):
             self._begin().log(dict(metrics), step=step)
         except Exception as error:
             self._lose(error)
-        else:
-            self._journal.add(step, metrics)
-
-    @rank_zero_only
-    def save(self) -> None:
-        """Write out what a run that goes on from here must find."""
-        self._journal.flush()
 
     def _lose(self, error: Exception) -> None:
         import wandb
@@ -171,7 +164,6 @@ class WeightsAndBiases(WandbLogger):
             self._lose(error)
             return
         self._experiment = None
-        self._journal.close()
         if self._mode == "offline":
             print(f"to upload this run to W&B:\n  wandb sync {place}", flush=True)
 

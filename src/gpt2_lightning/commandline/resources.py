@@ -1,4 +1,7 @@
-"""What to do when memory is over."""
+"""What to do when memory or the disk is full."""
+
+import errno
+from pathlib import Path
 
 import torch
 from jsonargparse import Namespace
@@ -29,3 +32,15 @@ def remedy(config: Namespace) -> str:
         f"out of memory with --data.micro_batch_size {rows} and --data.block_size {config.data.block_size}: "
         f"{same}--model.gradient_checkpointing true takes less too. The newest checkpoint is whole"
     )
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Whether there is no room, or none for this user."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def make_room(error: OSError, folder: Path) -> str:
+    """What was not written for lack of room, and how a run in `folder` goes on if it has a checkpoint."""
+    said = f"{error.filename or folder}: cannot be written: the disk is full"
+    can_go_on = (folder / "checkpoints" / "last.ckpt").is_file()
+    return said + (f"; make room, and go on with make resume RUN={folder}" if can_go_on else "")

@@ -1,0 +1,211 @@
+"""A run's folder `logs/<experiment>/<run>/`, as everything reads it."""
+
+import csv
+import glob
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from filelock import FileLock, Timeout
+
+from gpt2_lightning import metrics
+from gpt2_lightning.errors import InputError
+from gpt2_lightning.runs.settings import SEED, settings_of
+
+AXES = ("step", "tokens", "seconds")
+
+
+class Run:
+    """A run by its folder, read as it stands: while it trains, after its end, or after it was killed.
+
+    Raises:
+        InputError: from whatever is read, if it is no run that has begun, or a file of it is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def around(cls, path: Path) -> "Run | None":
+        """The run whose folder, checkpoint or export lies at `path`; `None` if it is of none."""
+        folders = (path, path.parent, path.parent.parent)
+        return next((cls(folder) for folder in folders if cls(folder).is_run), None)
+
+    @property
+    def is_run(self) -> bool:
+        """Whether a run was trained here."""
+        return (self.folder / "config.yaml").is_file()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it has a summary too, which is written at its first step."""
+        return self.is_run and (self.folder / "summary.json").is_file()
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of `last.ckpt` and `best.ckpt`."""
+        return self.folder / "checkpoints"
+
+    @property
+    def export(self) -> Path:
+        """The folder of the best model, for Hugging Face's libraries."""
+        return self.folder / "export"
+
+    @property
+    def trained_at(self) -> float:
+        """When it last trained, in seconds since the epoch; exporting it again makes it no newer."""
+        return (self.folder / "summary.json" if self.has_begun else self.export).stat().st_mtime
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep every other process from training this run; the lock of a process that is gone is free.
+
+        Raises:
+            InputError: if another process has it.
+        """
+        held = FileLock(self.folder / "run.lock", timeout=0)
+        try:
+            held.acquire()
+        except Timeout:
+            raise InputError(f"{self.folder}: another process is training this run") from None
+        try:
+            yield
+        finally:
+            held.release()
+
+    @property
+    def is_training(self) -> bool:
+        """Whether a process holds the lock."""
+        path = self.folder / "run.lock"
+        try:
+            with FileLock(path, timeout=0) if path.exists() else nullcontext():
+                return False
+        except Timeout:
+            return True
+        except OSError:  # of a folder that is another's
+            return False
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """Every option, as `config.yaml` has it."""
+        return self._read("config.yaml", lambda text: dict(yaml.safe_load(text)))
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The options by their names with dots; those that say where the run lies are left out."""
+        return settings_of(self.config)
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """`summary.json`; its status is `killed` where the process is gone without a word."""
+        summary = self._read("summary.json", json.loads)
+        if summary["status"] == "running" and not self.is_training:
+            summary["status"] = "killed"
+        return summary
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """Versions, code and hardware; empty where they are not known."""
+        try:
+            return self._read("environment.json", json.loads)
+        except InputError:
+            return {}
+
+    @cached_property
+    def rows(self) -> list[dict[str, float]]:
+        """The rows of `metrics.csv`: numbers by column, those that are there."""
+        table = self._read("metrics.csv", str.splitlines, or_empty=True)
+        return self._of("metrics.csv", lambda: [_numbers(row) for row in csv.DictReader(table)])
+
+    @cached_property
+    def samples(self) -> list[dict[str, Any]]:
+        """The lines of `samples.jsonl`; half a line, which a kill leaves, is none."""
+        lines = self._read("samples.jsonl", lambda text: text.split("\n")[:-1], or_empty=True)
+        return self._of("samples.jsonl", lambda: [json.loads(line) for line in lines])
+
+    def _read(self, name: str, parse: Callable[[str], Any], or_empty: bool = False) -> Any:
+        """What `parse` makes of a file's text; of a missing one, if `or_empty`, of an empty text."""
+        path = self.folder / name
+        if or_empty and not path.exists():
+            return parse("")
+        return self._of(name, lambda: parse(path.read_text(encoding="utf-8")))
+
+    def _of(self, name: str, parse: Callable[[], Any]) -> Any:
+        try:
+            return parse()
+        except FileNotFoundError:
+            raise InputError(f"{self.folder}: is no run that has begun ({name} is missing)") from None
+        except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+            raise InputError(f"{self.folder}: a file of the run cannot be read: {error}") from None
+
+    @property
+    def name(self) -> str:
+        """Experiment and run, or sweep and trial."""
+        if self.folder.resolve().parent.parent.name == "sweeps":
+            return f"sweeps/{self.folder.resolve().parent.name}/{self.summary['run']}"
+        return f"{self.summary['experiment']}/{self.summary['run']}"
+
+    @property
+    def seed(self) -> Any:
+        """The seed of everything."""
+        return self.settings.get(SEED)
+
+    @property
+    def configuration(self) -> str:
+        """What runs that differ in their seed alone have in common."""
+        others = {name: value for name, value in self.settings.items() if name != SEED}
+        return json.dumps(others, sort_keys=True, default=str)
+
+    def series(self, metric: str) -> dict[str, np.ndarray]:
+        """A metric over optimizer steps, tokens of training text, and seconds of training.
+
+        The seconds are those of optimizer steps: validation, samples and checkpoints are left out.
+
+        Args:
+            metric: a column of `metrics.csv`.
+
+        Returns:
+            `value` and each of `AXES`, all `(N,)`.
+        """
+        steps, values = self._records(metric)
+        tokens = steps * (self.summary["tokens"] / max(1, self.summary["steps"]))
+        at, speed = self._records(metrics.TRAIN_MEAN_TOKENS_PER_SECOND)
+        seconds = tokens / np.interp(steps, at, speed) if len(at) else np.full(len(steps), np.nan)
+        return {"value": values, "step": steps, "tokens": tokens, "seconds": seconds}
+
+    def _records(self, metric: str) -> np.ndarray:
+        """The steps at which a metric was recorded, and its values, `(2, N)`."""
+        found = [(row["step"], row[metric]) for row in self.rows if metric in row]
+        return np.array(found, dtype=np.float64).reshape(-1, 2).T
+
+
+def _numbers(row: dict[str, str]) -> dict[str, float]:
+    return {name: float(text) for name, text in row.items() if name and text}
+
+
+def runs_of(patterns: Iterable[str]) -> list[Run]:
+    """The runs that names and globs stand for, each once, in their order.
+
+    A folder of runs stands for those in it that have begun, as a glob does.
+
+    Raises:
+        InputError: if one matches nothing.
+    """
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        given = Path(pattern).expanduser()
+        if Run(given).is_run:
+            found[given] = None
+            continue
+        below = f"{glob.escape(str(given))}/*" if given.is_dir() else str(given)
+        paths = map(Path, sorted(glob.glob(below)))  # noqa: PTH207  (pathlib's takes no absolute one)
+        folders = [path for path in paths if Run(path).has_begun]
+        if not folders:
+            raise InputError(f"{pattern}: no run is there; give folders of runs, or a glob as 'logs/lora/*'")
+        found.update(dict.fromkeys(folders))
+    return [Run(folder) for folder in found]
