@@ -1,9 +1,7 @@
 """A corpus becomes a token store: once, in bounded memory, never half there and never stale."""
 
 import hashlib
-import json
 import shutil
-import tempfile
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from gpt2_lightning.data.token_store import TokenStore
 from gpt2_lightning.data.tokenized_store import TokenizedStore
 from gpt2_lightning.errors import InputError, placed
 from gpt2_lightning.files.digests import FileDigests
+from gpt2_lightning.files.whole import replacing_folder, write_json
 
 _FORMAT = 7  # part of the fingerprint: raise it whenever the same inputs give other files
 
@@ -73,26 +72,17 @@ def _key(corpus: Corpus, digests: FileDigests) -> str:
 def _sweep(root: Path, own: Path) -> None:
     """Remove what builds that were killed have left; one that is at work holds its lock."""
     for part in root.glob("*.part"):
-        folder = root / part.name.rsplit(".", 2)[0]  # <folder>.<random>.part
+        folder = root / part.name.split(".")[0]
         lock = nullcontext() if folder == own else FileLock(f"{folder}.lock", timeout=0)  # our own is held
         with suppress(Timeout), lock:
             shutil.rmtree(part, ignore_errors=True)
 
 
 def _build(kind: type[TokenStore], folder: Path, key: str, corpus: Corpus, digests: FileDigests) -> None:
-    work = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent))
-    try:
+    with replacing_folder(folder) as work:
         known = kind.build(corpus, work)
         if _key(corpus, digests) != key:
             raise InputError("--data.corpus: a file was changed while it was read; start again")
-        manifest = {"fingerprint": key, **known}
-        (work / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-        if known["rejected"]:
-            print(
-                f"left out {known['rejected']:,} records; they are in {folder}/quarantine.jsonl", flush=True
-            )
-        work.chmod(0o755)  # mkdtemp's folders are private
-        work.rename(folder)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
+        write_json(work / "manifest.json", {"fingerprint": key, **known})
+    if known["rejected"]:
+        print(f"left out {known['rejected']:,} records; they are in {folder}/quarantine.jsonl", flush=True)
