@@ -129,3 +129,15 @@ def base(tmp_path_factory: pytest.TempPathFactory, stores: Path) -> str:
     run_trainer(folder, [], data, module, max_steps=30, limit_val_batches=0)
     export(module, data.tokenizer, folder / "export")
     return str(folder / "export")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of 8 steps."""
+    from tests.commandline.conftest import fit
+    from tests.test_configs import run_folder
+
+    tmp_path = tmp_path_factory.mktemp("finished")
+    extra = ["--trainer.max_steps=8", "--trainer.val_check_interval=4", "--trainer.log_every_n_steps=2"]
+    assert fit(tmp_path, *extra, "--trainer.precision=32-true") == 0
+    return run_folder(tmp_path)

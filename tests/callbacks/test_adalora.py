@@ -16,7 +16,7 @@ from gpt2_lightning.callbacks.checkpoints import Checkpoints
 from gpt2_lightning.callbacks.guards import Guards
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.model.module import GPT2Module
-from tests.model.test_adapters import StopAt, adapter, module_of
+from tests.model.test_adaptation import StopAt, adapter, module_of
 
 # PEFT 0.21 calls transformers 5.23 by names that are old there, and warns of itself
 pytestmark = pytest.mark.filterwarnings("default")

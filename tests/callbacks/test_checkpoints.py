@@ -1,10 +1,8 @@
 import os
-import random
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
@@ -151,17 +149,3 @@ def test_checkpoints_between_validations(train: Callable[..., Trainer], tmp_path
     saved = Saved()
     train([saved, Checkpoints(every_n_steps=2)], max_steps=6, limit_val_batches=0)
     assert saved.steps == [2, 4, 6]
-
-
-def test_random_state_comes_back(train: Callable[..., Trainer]):
-    checkpoints = Checkpoints()
-    state = checkpoints.state_dict()
-
-    def draw():
-        return random.random(), np.random.rand(), torch.rand(()).item()  # noqa: NPY002
-
-    expected = draw()
-    draw()
-    checkpoints.load_state_dict(state)
-    checkpoints.on_train_batch_start(Trainer(logger=False, accelerator="cpu"), tiny_module(), None, 0)
-    assert draw() == expected

@@ -10,7 +10,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import GPT2LMHeadModel
 
 from gpt2_lightning.callbacks.histograms import Histograms
-from gpt2_lightning.callbacks.media import Histogram
 from gpt2_lightning.model.module import GPT2Module
 from gpt2_lightning.runs.loggers import MetricsCSV, TensorBoard
 from tests.conftest import read_metrics, tiny_module
@@ -134,25 +133,6 @@ def test_the_update_is_measured_against_the_weights(train: Callable[..., Trainer
         change = sum(kept.steps[0][name].square().sum() for name in names) ** 0.5 * 0.1
         weight = sum(start[name].square().sum() for name in names) ** 0.5
         assert float(row[f"update_to_weight/{block}"]) == pytest.approx(float(change / weight), rel=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("values", "num", "low", "high"),
-    [
-        ([1.0, 2.0, 3.0], 3, 1.0, 3.0),
-        ([2.0, 2.0], 2, 1.5, 2.5),
-        ([1.0, float("nan"), 3.0, float("inf")], 2, 1.0, 3.0),
-    ],
-)
-def test_a_histogram_of_finite_values(values: list[float], num: int, low: float, high: float):
-    histogram = Histogram.of([torch.tensor(values[:1]), torch.tensor(values[1:])])
-    assert histogram is not None
-    assert (histogram.num, histogram.edges[0], histogram.edges[-1]) == (num, low, high)
-    assert histogram.counts.sum() == num
-
-
-def test_there_is_none_of_nothing():
-    assert Histogram.of([torch.tensor([float("nan")])]) is None
 
 
 def test_zero_turns_them_off(train: Callable[..., Trainer], tmp_path: Path):

@@ -1,6 +1,4 @@
-import html
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,13 +6,12 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugin_util import markdown_to_safe_html
 
 from gpt2_lightning.callbacks.checkpoints import Checkpoints
-from gpt2_lightning.callbacks.media import _as_markdown
 from gpt2_lightning.callbacks.samples import SampleGenerator
 from gpt2_lightning.model.sampling import Sampling
 from gpt2_lightning.runs.loggers import MetricsCSV, TensorBoard
+from tests.callbacks.test_media import shown
 from tests.conftest import read_metrics, tiny_module
 
 SAMPLING = Sampling(max_new_tokens=8)
@@ -45,28 +42,6 @@ def test_texts_are_in_tensorboard(train: Callable[..., Trainer], tmp_path: Path)
     assert [event.step for event in recorded] == [2, 4]
     text = recorded[0].tensor_proto.string_val[0].decode()
     assert shown(text) == ("The " + lines(tmp_path)[0]["text"]).rstrip()
-
-
-def shown(markdown: str) -> str:
-    """What a browser shows of a text of TensorBoard's."""
-    page = markdown_to_safe_html(markdown)
-    page = re.sub(r"<br ?/?>\n?", "\n", page)
-    return html.unescape(re.sub(r"</?(p|strong)>", "", page)).replace("\N{NO-BREAK SPACE}", " ")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "if a < b && c > d: ~x # no *markup* [here](there) `code` \\n",
-        "    four spaces\n  two,  and two between\n- no list\n1. nor this\n# nor a heading",
-        "~~~\nno fence\n~~~",
-        "<script>alert(1)</script> &amp; <b>",
-        "人工智能的未来是光明的。\n第二行",
-    ],
-)
-def test_a_text_is_shown_as_it_is(text: str):
-    assert shown(_as_markdown(text)) == text
-    assert shown(_as_markdown(text, "**")) == text
 
 
 def test_figures_of_diversity_are_beside_the_texts_and_their_means_are_metrics(

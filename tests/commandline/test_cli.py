@@ -8,8 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,23 +15,31 @@ import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from gpt2_lightning.__main__ import main as use
+from gpt2_lightning.callbacks.checkpoint_io import SafeCheckpointIO
 from gpt2_lightning.machine.precision import best_precision
+from tests.commandline.conftest import NAMED, QUIET, fit, last, refusal, wait_for
 from tests.conftest import ROOT, read_metrics
 from tests.test_configs import TEXT, TOY, main, options, run_folder
 
-
-def fit(tmp_path: Path, *extra: str) -> int:
-    return main(*options(tmp_path), *TEXT, *TOY, *extra)
+BAD = ROOT / "tests" / "assets" / "bad.jsonl"
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run of 8 steps."""
-    tmp_path = tmp_path_factory.mktemp("finished")
-    extra = ["--trainer.max_steps=8", "--trainer.val_check_interval=4", "--trainer.log_every_n_steps=2"]
-    assert fit(tmp_path, *extra, "--trainer.precision=32-true") == 0
-    return run_folder(tmp_path)
+LACKING = """
+import os, signal, sys
+from pathlib import Path
+
+import lightning.pytorch, psutil, transformers.models.gpt2.modeling_gpt2  # on Linux these need them
+
+usr1 = vars(signal).pop("SIGUSR1", None)
+vars(os).pop("sched_getaffinity", None)
+sys.modules["resource"] = None
+
+from gpt2_lightning.commandline.cli import main
+
+if usr1:
+    signal.SIGUSR1 = usr1  # which Lightning takes, except on Windows
+sys.exit(main(Path("configs") / "default.yaml"))
+"""
 
 
 def test_a_run_leaves_the_whole_folder(finished: Path):
@@ -54,21 +60,6 @@ def test_a_run_leaves_the_whole_folder(finished: Path):
     assert checkpoints == {"last.ckpt", "last.ckpt.sha256", "best.ckpt", "best.ckpt.sha256"}
 
 
-def test_summary_holds_numbers_that_can_be_checked(finished: Path):
-    summary = json.loads((finished / "summary.json").read_text())
-    assert summary["experiment"] == "pretrain_tiny"
-    assert summary["run"] == finished.name
-    assert summary["status"] == "finished"
-    assert (summary["steps"], summary["tokens"], summary["seed"]) == (8, 8 * 2 * 16, 0)
-    assert summary["parameters_total"] == summary["parameters_trainable"] == 12 * 64 + 13 * 8 + 316 * 8 + 16
-    assert summary["val_perplexity"] == pytest.approx(math.exp(summary["val_nll"]))
-    assert summary["xz_bits_per_byte"] > 2
-    assert (finished / summary["best_checkpoint"]).exists()
-    assert (finished / summary["export"]).is_dir()
-    for name in ("epochs", "train_seconds", "tokens_per_second", "peak_memory_bytes", "val_bits_per_byte"):
-        assert summary[name] > 0
-
-
 def test_metrics_are_by_optimizer_step_and_the_same_in_tensorboard(finished: Path):
     rows = [row for row in read_metrics(finished) if row["train/nll"]]
     assert [int(row["step"]) for row in rows] == [2, 4, 6, 8]
@@ -79,40 +70,6 @@ def test_metrics_are_by_optimizer_step_and_the_same_in_tensorboard(finished: Pat
         assert recorded == [
             (int(r["step"]), pytest.approx(float(r[name]), rel=1e-6)) for r in rows if r[name]
         ]
-
-
-def test_the_export_is_the_best_model_and_plain_transformers_loads_it(finished: Path):
-    code = f"""
-import json, torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-model = AutoModelForCausalLM.from_pretrained({str(finished / "export")!r})
-tokenizer = AutoTokenizer.from_pretrained({str(finished / "export")!r})
-text = "bread 人"
-ids = tokenizer(text, return_tensors="pt")["input_ids"]
-assert tokenizer.decode(ids[0]) == text, tokenizer.decode(ids[0])
-logits = model(ids).logits.sum().item()
-print(json.dumps(dict(vocabulary=len(tokenizer), context=model.config.n_positions, logits=logits)))
-"""
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    loaded = json.loads(printed.splitlines()[-1])
-    best = torch.load(finished / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
-    assert (loaded["vocabulary"], loaded["context"]) == (300, 16)
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    model = AutoModelForCausalLM.from_pretrained(finished / "export")
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, best[f"model.{name}"])
-    ids = AutoTokenizer.from_pretrained(finished / "export")("bread 人", return_tensors="pt")
-    assert model(ids["input_ids"]).logits.sum().item() == pytest.approx(loaded["logits"], rel=1e-4)
-
-
-def test_the_table_and_the_next_commands_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert fit(tmp_path) == 0
-    out = capsys.readouterr().out
-    for text in ("steps", "tokens/s", "validation NLL", "perplexity", "bits per byte", "xz -9e on the same"):
-        assert text in out
-    assert f'make sample RUN={run_folder(tmp_path)} PROMPT="' in out
-    assert "make tensorboard" in out
 
 
 def test_a_resumed_run_ends_as_the_whole_one(finished: Path, tmp_path: Path):
@@ -187,74 +144,13 @@ def test_validate_repeats_the_summarys_numbers(finished: Path, capsys: pytest.Ca
     assert f"validation nll {nll:.4f}, perplexity {math.exp(nll):.2f}, bits" in capsys.readouterr().out
 
 
-def test_preflight_shows_counts_and_a_decoded_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    records = [{"prompt": f"{i} and {i} is ", "response": f"{2 * i}"} for i in range(40)]
-    (tmp_path / "a.json").write_text(json.dumps(records))
-    source = [
-        "--data.corpus.source=JSONFiles",
-        f"--data.corpus.source.paths={tmp_path / 'a.json'}",
-        "--data.corpus.source.template=prompt_response",
-        "--data.corpus.tokenizer=Bytes",
-        "--data.rows=documents",
-        "--data.block_size=64",
-        "--model.architecture.n_positions=64",
-    ]
-    text = [option for option in TEXT if "corpus" not in option]
-    assert main("preflight", *options(tmp_path)[1:], *text, *TOY, *source) == 0
-    out = capsys.readouterr().out
-    assert "257 entries in the vocabulary" in out
-    assert "input_ids (2, 64), targets (2, 64), position_ids (2, 64)" in out
-    assert re.search(
-        r"document 1, masked +0-\d+ +'\d+ and \d+ is '\n +document 1, learned +\d+-\d+ +'\d+<", out
-    )
-    assert "filled up" in out
-    assert "time     unknown: the run has fewer than three steps" in out, "it has one"
-    assert not (tmp_path / "logs").exists()
-
-
-def test_preflight_tells_time_and_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    two_layers = ["--model.architecture.n_layer=2", "--trainer.precision=32-true"]
-    longer = [
-        "--trainer.max_steps=7200",
-        "--trainer.accumulate_grad_batches=2",
-        "--trainer.val_check_interval=4",
-    ]
-    assert main("preflight", *options(tmp_path)[1:], *TEXT, *TOY, *two_layers, *longer) == 0
-    out = capsys.readouterr().out
-    found = re.search(r"time     about ([0-9:]+) here: ([0-9.]+) s a step \(data [0-9]+%, forward", out)
-    assert found is not None, out
-    assert "with --model.architecture.n_layer 1 about" in out
-    assert re.search(r"memory   [0-9.]+ GiB at its peak", out)
-    assert not (tmp_path / "logs").exists()
-
-
-def test_preflight_builds_the_store_ahead_of_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert main("preflight", *options(tmp_path)[1:], *TEXT, *TOY, "--measure=false") == 0
-    assert "TextFiles" in (out := capsys.readouterr().out)
-    assert "time " not in out
-    assert fit(tmp_path) == 0
-    assert "Reading and tokenizing" not in capsys.readouterr().out
-
-
 def test_a_test_split_is_drawn_and_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main("test", *options(tmp_path)[1:], *TEXT, *TOY, "--data.corpus.test_fraction=0.3") == 0
     assert re.search(r"test nll \d", capsys.readouterr().out)
 
 
-def test_a_run_without_validation_exports_its_last_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert fit(tmp_path, "--trainer.limit_val_batches=0", "--trainer.max_steps=3") == 0
-    folder = run_folder(tmp_path)
-    summary = json.loads((folder / "summary.json").read_text())
-    assert (summary["steps"], summary["val_nll"], summary["best_checkpoint"]) == (3, None, None)
-    assert (folder / "export" / "model.safetensors").exists()
-    assert "perplexity" not in capsys.readouterr().out
-
-
 def test_fast_dev_run_is_one_batch_of_everything(tmp_path: Path):
     assert fit(tmp_path, "--trainer.fast_dev_run=true") == 0
-
-
-BAD = ROOT / "tests" / "assets" / "bad.jsonl"
 
 
 @pytest.mark.parametrize(
@@ -262,20 +158,6 @@ BAD = ROOT / "tests" / "assets" / "bad.jsonl"
     [
         (["--model.architecture.n_head=3"], "n_head 3 does not divide --model.architecture.n_embd 8"),
         (["--data.block_size=64"], "--data.block_size 64 is longer than --model.architecture.n_positions 16"),
-        (["--warmup.warmup_steps=9"], "--warmup.warmup_steps 9 is not shorter than the run"),
-        (["--trainer.max_steps=-1"], "give --trainer.max_steps or --trainer.max_epochs, at least 1"),
-        (["--seed_everything=true"], "--seed_everything True: give a whole number"),
-        (["--seed_everything=-1"], "--seed_everything -1: give a whole number"),
-        (
-            ["--model.architecture.activation_function=gelu_nw"],
-            "'gelu_nw' is unknown; did you mean 'gelu_new'?",
-        ),
-        (["--trainer.accumulate_grad_batches=0"], "--trainer.accumulate_grad_batches 0: must be at least 1"),
-        (["--trainer.accumulate_grad_batches=3"], "no multiple of --trainer.accumulate_grad_batches 3"),
-        (
-            ["--trainer.val_check_interval=0.5"],
-            "--trainer.val_check_interval 0.5: counted over the whole run",
-        ),
         (["--trainer.enable_checkpointing=false"], "enable_checkpointing=False"),
         (["--experiment=../up"], "--experiment '../up'"),
         (["--data.corpus.source.paths=['nowhere']"], "--data.corpus.source.paths 'nowhere'"),
@@ -286,10 +168,8 @@ BAD = ROOT / "tests" / "assets" / "bad.jsonl"
             "--data.corpus.tokenizer.path",
         ),
         (["--model.optimizer.lr=-1"], "--model.optimizer: Invalid learning rate: -1"),
-        (["--trainer.gradient_clip_val=-1"], "--trainer.gradient_clip_val -1: must be at least 0"),
         (["--trainer.devices=0"], "devices"),
         (["--config=nowhere.yaml"], "File does not exist"),
-        (["--ckpt_path=nowhere.ckpt"], "--ckpt_path 'nowhere.ckpt': no such file"),
     ],
 )
 def test_mistakes_are_found_before_training(
@@ -355,107 +235,6 @@ def test_ctrl_c_keeps_the_last_step_and_says_how_to_continue(tmp_path: Path):
     )
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the run did not get that far"
-        time.sleep(0.1)
-
-
-def test_an_adapter_run_exports_its_adapter_and_merges_on_demand(
-    base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
-    from peft import AutoPeftModelForCausalLM
-    from transformers import AutoModelForCausalLM
-
-    adapted = [
-        f"--model.pretrained={base}",
-        "--data.corpus.tokenizer=Pretrained",
-        f"--data.corpus.tokenizer.path={base}",
-        f"--model.adapter={ROOT}/configs/adapter/lora.yaml",
-        "--model.adapter.lora_dropout=0.0",
-    ]
-    text = [option for option in TEXT if "tokenizer" not in option]
-    experiment = [option for option in options(tmp_path) if not option.startswith("--config")]
-    assert main(*experiment, *text, *adapted, "--trainer.max_steps=3", "--experiment=lora") == 0
-    folder = run_folder(tmp_path)
-    adapter = AutoPeftModelForCausalLM.from_pretrained(folder / "export").eval()
-    card = (folder / "export" / "README.md").read_text()
-    assert "`Pretrained`" not in card
-    assert "through LoraConfig" in card
-    assert "base_model" not in card, "what the hub would look for is a folder of this machine"
-    assert str(Path(base).parent) not in card
-    assert (folder / "checkpoints" / "best.ckpt").stat().st_size < 100_000
-    capsys.readouterr()
-    merge = ["--merge=true", f"--ckpt_path={folder}/checkpoints/best.ckpt"]
-    assert main("export", f"--config={folder}/config.yaml", *merge) == 0
-    assert capsys.readouterr().out.strip() == str(folder / "export-merged")
-    merged = AutoModelForCausalLM.from_pretrained(folder / "export-merged").eval()
-    ids = torch.randint(300, (2, 16))
-    with torch.no_grad():
-        torch.testing.assert_close(merged(ids).logits, adapter(ids).logits, rtol=1e-4, atol=1e-5)
-    assert use(["generate", "--run", str(folder), "--prompt", "the cat", "--max_new_tokens", "5"]) == 0
-    greedy = {"max_new_tokens": 12, "do_sample": False}
-    expected = adapter.generate(input_ids=ids[:1, :4], attention_mask=torch.ones(1, 4), **greedy)[0].tolist()
-    code = f"""
-import torch
-from peft import AutoPeftModelForCausalLM
-from transformers import AutoModelForCausalLM
-ids, greedy = torch.tensor([{ids[0, :4].tolist()}]), {greedy}
-for kind, name in ((AutoPeftModelForCausalLM, "export"), (AutoModelForCausalLM, "export-merged")):
-    model = kind.from_pretrained({str(folder)!r} + "/" + name)
-    print(model.generate(input_ids=ids, attention_mask=torch.ones(1, 4), **greedy)[0].tolist())
-"""
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert [json.loads(line) for line in printed.splitlines()[-2:]] == [expected, expected]
-
-
-def test_an_adapter_is_refused_on_a_base_that_is_gone_or_another(
-    base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
-    place = tmp_path / "base"
-    shutil.copytree(base, place)
-    adapted = [
-        f"--model.pretrained={place}",
-        "--data.corpus.tokenizer=Pretrained",
-        f"--data.corpus.tokenizer.path={place}",
-        f"--model.adapter={ROOT}/configs/adapter/lora.yaml",
-    ]
-    text = [option for option in TEXT if "tokenizer" not in option]
-    experiment = [option for option in options(tmp_path) if not option.startswith("--config")]
-    assert main(*experiment, *text, *adapted, "--experiment=lora") == 0
-    sample = ["generate", "--run", str(run_folder(tmp_path)), "--max_new_tokens", "2"]
-    assert use(sample) == 0
-    from transformers import GPT2LMHeadModel
-
-    model = GPT2LMHeadModel.from_pretrained(place)
-    model.transformer.ln_f.bias.data += 1
-    model.save_pretrained(place)
-    (Path(place) / "SHA256SUMS").unlink()
-    for message in ("has other weights now", "cannot be loaded"):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            use(sample)
-        assert stop.value.code == 2
-        assert message in capsys.readouterr().err
-        shutil.rmtree(place, ignore_errors=True)
-
-
-def test_export_overwrites_no_foreign_folder(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    run = ["export", f"--config={finished}/config.yaml", f"--ckpt_path={finished}/checkpoints/best.ckpt"]
-    with pytest.raises(SystemExit) as stop:
-        main(*run, f"--folder={tmp_path / 'mine'}")
-    assert stop.value.code == 2
-    assert "is no earlier export" in capsys.readouterr().err
-    assert (tmp_path / "mine" / "thesis.txt").exists()
-    for _ in range(2):  # an earlier export is replaced
-        assert main(*run, f"--folder={tmp_path / 'new'}") == 0
-
-
 def test_a_refused_resume_changes_nothing(finished: Path, tmp_path: Path):
     folder = tmp_path / "logs" / "x" / "1"
     shutil.copytree(finished, folder)
@@ -511,24 +290,6 @@ def test_fp16_on_a_cpu_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert not (tmp_path / "logs").exists()
 
 
-LACKING = """
-import os, signal, sys
-from pathlib import Path
-
-import lightning.pytorch, psutil, transformers.models.gpt2.modeling_gpt2  # on Linux these need them
-
-usr1 = vars(signal).pop("SIGUSR1", None)
-vars(os).pop("sched_getaffinity", None)
-sys.modules["resource"] = None
-
-from gpt2_lightning.commandline.cli import main
-
-if usr1:
-    signal.SIGUSR1 = usr1  # which Lightning takes, except on Windows
-sys.exit(main(Path("configs") / "default.yaml"))
-"""
-
-
 def test_a_run_without_what_windows_lacks(tmp_path: Path):
     """Our part of it: a signal, CPU affinity and the `resource` module."""
     command = [sys.executable, "-c", LACKING, *options(tmp_path), *TEXT, *TOY]
@@ -550,3 +311,89 @@ def test_fused_adamw_clips_in_bf16(tmp_path: Path):
         kept = torch.load(run_folder(tmp_path / name) / "checkpoints" / "last.ckpt", weights_only=True)
         weights.append(kept["optimizer_states"][0]["state"][0]["exp_avg"].norm().item())
     assert weights[0] < 0.1 * weights[1]
+
+
+def test_an_explicit_checkpoint_that_is_damaged_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert fit(tmp_path, *NAMED) == 0
+    checkpoint = run_folder(tmp_path) / "checkpoints" / "last.ckpt"
+    whole = checkpoint.read_bytes()
+    checkpoint.write_bytes(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
+    assert "last.ckpt: is damaged" in refusal(capsys, tmp_path, f"--ckpt_path={checkpoint}")
+
+
+def test_hyperparameters_of_a_checkpoint_make_nothing(tmp_path: Path):
+    """LightningCLI by itself makes the class that they name."""
+    assert fit(tmp_path, *NAMED) == 0
+    checkpoint, canary = run_folder(tmp_path) / "checkpoints" / "last.ckpt", tmp_path / "canary"
+    content = torch.load(checkpoint, weights_only=True)
+    evil = {"_class_path": "pathlib.Path.touch", "self": str(canary), "_instantiator": "os.system"}
+    SafeCheckpointIO().save_checkpoint(content | {"hyper_parameters": evil}, checkpoint)
+    assert fit(tmp_path, *NAMED, "--trainer.max_steps=2") == 0
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(("before", "after"), [((4, 1), (2, 2)), ((2, 2), (4, 1)), ((2, 2), (1, 4))])
+def test_a_step_of_other_micro_batches_sees_the_same_rows(
+    tmp_path: Path, before: tuple[int, int], after: tuple[int, int]
+):
+    """As many rows a step, in more or fewer micro-batches; inside an epoch and across its end."""
+
+    def run(folder: Path, steps: int, rows: int, accumulate: int) -> list[float]:
+        shape = [f"--data.micro_batch_size={rows}", f"--trainer.accumulate_grad_batches={accumulate}"]
+        shape += [f"--trainer.val_check_interval={3 * accumulate}", f"--trainer.max_steps={steps}"]
+        logger = ["--trainer.logger=gpt2_lightning.runs.loggers.MetricsCSV", "--trainer.log_every_n_steps=1"]
+        schedule = ["--warmup.schedule=constant", "--warmup.warmup_steps=0", "--trainer.precision=32-true"]
+        assert fit(folder, *NAMED, *shape, *logger, *schedule) == 0
+        found = read_metrics(run_folder(folder))
+        assert [int(row["step"]) for row in found] == list(range(1, steps + 1))
+        return [float(row["train/nll"]) for row in found]
+
+    whole = run(tmp_path / "whole", 60, *before)
+    run(tmp_path / "other", 7, *before)
+    other = run(tmp_path / "other", 60, *after)
+    assert other[:16] == pytest.approx(whole[:16], rel=1e-5)
+    assert other == pytest.approx(whole, rel=2e-4), "rounding grows; other rows would differ by far more"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_of_a_scheduler_saves_the_step_and_ends_the_run(tmp_path: Path, number: int):
+    command = [sys.executable, str(ROOT / "train.py"), *options(tmp_path), *TEXT, *TOY, *QUIET]
+    command += [
+        "--trainer.max_steps=1000000",
+        "--trainer.val_check_interval=1000000",
+        "--warmup.warmup_steps=0",
+    ]
+    command += ["--trainer.accumulate_grad_batches=2", "--checkpoints.every_n_steps=10"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    try:
+        wait_for(lambda: any(tmp_path.glob("logs/*/*/checkpoints/last.ckpt")) or process.poll() is not None)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 143, err
+    assert err == f"\nfinishing this optimizer step; {signal.Signals(number).name} again stops at once\n"
+    folder = run_folder(tmp_path)
+    assert f"make resume RUN={folder}" in out
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["status"] == "interrupted"
+    assert last(tmp_path)["global_step"] == summary["steps"]
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    wild = ["--model.optimizer.init_args.lr=1e30", "--trainer.gradient_clip_val=0", "--warmup.warmup_steps=0"]
+    assert fit(tmp_path, *QUIET, "--trainer.max_steps=50", "--checkpoints.every_n_steps=1", *wild) == 1
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"error: optimizer step \d+ is not finite \(.*\n", said), said
+    folder = run_folder(tmp_path)
+    step = int(re.findall(r"step (\d+)", said)[0])
+    assert json.loads((folder / "summary.json").read_text())["status"] == "failed"
+    assert len((folder / "nonfinite" / f"step_{step}.jsonl").read_text().splitlines()) == 2
+    assert (folder / "checkpoints" / "last.ckpt").exists() == (step > 1)

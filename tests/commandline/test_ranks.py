@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.commandline.conftest import refusal
 from tests.conftest import ROOT, read_metrics
 from tests.test_configs import TEXT, TOY, options, run_folder
 
@@ -40,6 +42,7 @@ from lightning.pytorch import Trainer
 
 from gpt2_lightning.model.architecture import build
 from gpt2_lightning.data.packing import IGNORED
+from tests.commandline.conftest import refusal
 from tests.conftest import datamodule_for, tiny_module
 from tests.model.test_module import FixedBatches, KeepGradients, ragged_batches
 
@@ -150,3 +153,17 @@ def test_a_run_of_one_rank_goes_on_on_two(tmp_path: Path):
     numbers = [[float(row["train/nll"]) for row in read_metrics(run)] for run in (whole, other)]
     assert len(numbers[0]) == 6
     assert numbers[1] == pytest.approx(numbers[0], rel=1e-5)
+
+
+def test_a_port_of_the_ranks_that_is_in_use_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("MASTER_PORT", port := str(server.getsockname()[1]))
+        monkeypatch.setenv("WORLD_SIZE", "2")  # so that no other process is started, as under torchrun
+        monkeypatch.setenv("RANK", "0")
+        monkeypatch.setenv("LOCAL_RANK", "0")
+        line = refusal(capsys, tmp_path, "--trainer.devices=2", "--trainer.strategy=ddp")
+    assert line.startswith("error: the ranks cannot reach each other: ")
+    assert port in line
+    assert not list(tmp_path.glob("logs/*"))

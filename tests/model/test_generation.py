@@ -10,7 +10,13 @@ from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig
 from gpt2_lightning.data.tokenizer import ByteLevelBPE, Bytes, Characters, end_of_text_id
 from gpt2_lightning.model.adaptation import inject
 from gpt2_lightning.model.architecture import Architecture, build
-from gpt2_lightning.model.generation import Continuation, continue_text, continue_texts, prompt_ids
+from gpt2_lightning.model.generation import (
+    Continuation,
+    context_of,
+    continue_text,
+    continue_texts,
+    prompt_ids,
+)
 from gpt2_lightning.model.sampling import Sampling
 from tests.conftest import ROOT
 
@@ -102,6 +108,13 @@ def test_past_the_context_the_newest_half_is_read_anew(model: Any, tokenizer: An
     assert len(new) > context
     text = continue_text(model, tokenizer, "the cat sat on", GREEDY)
     assert text == tokenizer.decode(new, skip_special_tokens=True).removesuffix("�")
+
+
+def test_virtual_tokens_leave_the_rest_of_the_context_to_the_text(model: Any, tokenizer: Any):
+    assert context_of(model) == CONTEXT
+    few = adapted(model, PromptTuningConfig(num_virtual_tokens=CONTEXT - 8))
+    assert context_of(few) == 8
+    assert continue_text(few, tokenizer, "the", LONG)
 
 
 @pytest.mark.parametrize("adapter", [None, PrefixTuningConfig(num_virtual_tokens=4)])

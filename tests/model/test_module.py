@@ -2,18 +2,23 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins import MixedPrecision
+from peft import LoraConfig
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
+from transformers import GPT2LMHeadModel
 
+from gpt2_lightning.callbacks.checkpoints import Checkpoints
 from gpt2_lightning.data.datamodule import TextDataModule
 from gpt2_lightning.data.packing import IGNORED
-from gpt2_lightning.model.architecture import build
+from gpt2_lightning.errors import InputError
+from gpt2_lightning.model.module import GPT2Module
 from tests.conftest import tiny_module
 
 
@@ -132,30 +137,29 @@ def test_model_trains_in_training_mode(train: Callable[..., Trainer]):
     assert train([Modes()]).global_step == 4
 
 
-def test_documents_of_a_row_do_not_see_each_other():
-    """A change in document 1 moves nothing in document 2; without positions from zero it does."""
-    module = tiny_module(n_positions=16)
-    module.model = build(module.recipe.architecture, vocab_size=50, end_of_text=0).train()
-    row = torch.tensor([[0, 5, 6, 7, 0, 8, 9, 10]])
-    other = torch.tensor([[0, 15, 26, 37, 0, 8, 9, 10]])
-    targets = torch.tensor([[-100] * 4 + [8, 9, 10, 0]])
-    positions = torch.tensor([[0, 1, 2, 3, 0, 1, 2, 3]])
-    alone, _ = module(row[:, 4:], targets[:, 4:])
-    first, second = (module(ids, targets, positions)[0] for ids in (row, other))
-    assert torch.equal(first, second)
-    torch.testing.assert_close(first, alone)
-    assert not torch.equal(module(row, targets)[0], module(other, targets)[0])
-
-
 def test_gradients_are_freed_with_their_step(train: Callable[..., Trainer]):
+    """Before the next forward pass, also that of a validation; callbacks see them to the step's end."""
+
     class Seen(Callback):
-        held: list[bool] = []
+        def __init__(self):
+            self.held: dict[str, list[bool]] = {"start": [], "end": [], "validation": []}
+
+        def look(self, when, pl_module):
+            self.held[when].append(any(p.grad is not None for p in pl_module.parameters()))
+
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            self.look("start", pl_module)
 
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-            self.held.append(any(p.grad is not None for p in pl_module.parameters()))
+            self.look("end", pl_module)
 
-    train([seen := Seen()], max_steps=2, accumulate_grad_batches=2, limit_val_batches=0)
-    assert seen.held == [True, False, True, False]
+        def on_validation_start(self, trainer, pl_module):
+            self.look("validation", pl_module)
+
+    train([seen := Seen()], max_steps=2, accumulate_grad_batches=2, val_check_interval=2)
+    assert seen.held["start"] == [False, True, False, True]
+    assert seen.held["end"] == [True, True, True, True]
+    assert seen.held["validation"] == [False, False]
 
 
 def test_fp16_with_a_scaler_gives_the_gradients_of_float32(
@@ -171,3 +175,41 @@ def test_fp16_with_a_scaler_gives_the_gradients_of_float32(
         steps.append(torch.cat([gradient.flatten() for gradient in kept.steps[0].values()]))
         assert len(kept.steps) == 4
     assert (steps[1] - steps[0]).norm() / steps[0].norm() < 2**-10
+
+
+def test_fused_adamw_leaves_fp16s_scale_to_the_scaler(train: Callable[..., Trainer]):
+    for scaler, fused in ((None, True), (torch.amp.GradScaler("cpu"), False)):
+        module = tiny_module(optimizer=lambda params: torch.optim.AdamW(params, fused=True))
+        plugins = [MixedPrecision("16-mixed", "cpu", scaler=scaler)] if scaler else []
+        (optimizer,) = train([], module=module, max_steps=1, limit_val_batches=0, plugins=plugins).optimizers
+        assert getattr(optimizer, "_step_supports_amp_scaling", False) == fused
+        assert all(group["fused"] == fused for group in optimizer.param_groups)
+
+
+def test_a_checkpoint_of_another_shape_is_refused_with_both(train: Callable[..., Trainer], tmp_path: Path):
+    train([Checkpoints()], max_steps=1)
+    with pytest.raises(InputError, match=r"transformer.h.2.* is nothing in the checkpoint and \("):
+        train(
+            [Checkpoints()],
+            module=tiny_module(n_layer=3),
+            ckpt_path=tmp_path / "checkpoints" / "last.ckpt",
+        )
+
+
+def test_an_adapters_checkpoint_is_refused_on_another_base(
+    base: str, train: Callable[..., Trainer], tmp_path: Path
+):
+    adapter = LoraConfig(r=2, target_modules=["c_attn"])
+    train([Checkpoints()], module=GPT2Module(pretrained=base, adapter=adapter), max_steps=1)
+    model = GPT2LMHeadModel.from_pretrained(base)
+    model.transformer.ln_f.bias.data += 1
+    other = tmp_path / "other"
+    model.save_pretrained(other)
+    for path in Path(base).glob("tokenizer*"):
+        (other / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(InputError, match="was trained on other weights"):
+        train(
+            [Checkpoints()],
+            module=GPT2Module(pretrained=str(other), adapter=adapter),
+            ckpt_path=tmp_path / "checkpoints" / "last.ckpt",
+        )

@@ -10,14 +10,12 @@ import torch
 from lightning.pytorch import Trainer
 from transformers import GPT2LMHeadModel, LlamaConfig
 
-from gpt2_lightning.callbacks.checkpoints import Checkpoints
 from gpt2_lightning.data.corpus import Corpus
 from gpt2_lightning.data.datamodule import TextDataModule
 from gpt2_lightning.data.sources import TextFiles
 from gpt2_lightning.data.tokenizer import ByteLevelBPE, Characters, Pretrained
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.inference.export import export
-from gpt2_lightning.model.adaptation import Trainable
 from gpt2_lightning.model.architecture import Architecture
 from gpt2_lightning.model.module import GPT2Module
 from gpt2_lightning.model.pretrained import change_vocabulary
@@ -156,55 +154,6 @@ def test_characters_start_from_the_bytes_that_they_are_not_from_those_of_the_sam
         torch.testing.assert_close(model.transformer.wte.weight[new.get_vocab()[character]], pieces.mean(0))
 
 
-@pytest.mark.parametrize(
-    ("trainable", "expected"),
-    [
-        (Trainable(), {"wte", "wpe", "h.0", "h.1", "ln_f"}),
-        (Trainable(layers=1), {"h.1", "ln_f"}),
-        (Trainable(layers=1, final_norm=False), {"h.1"}),
-        (Trainable(layers=2, embeddings=True), {"wte", "wpe", "h.0", "h.1", "ln_f"}),
-        (Trainable(layers=0), {"ln_f"}),
-    ],
-)
-def test_only_what_is_to_train_moves(
-    base: str, trainable: Trainable, expected: set[str], train: Callable[..., Trainer]
-):
-    module = module_of(base, trainable=trainable)
-    train([], module=module, max_steps=2, limit_val_batches=0)
-    before = GPT2LMHeadModel.from_pretrained(base).state_dict()
-    moved = {
-        ".".join(name.split(".")[1:3]) if ".h." in name else name.split(".")[1]
-        for name, value in module.gpt2.state_dict().items()
-        if name.startswith("transformer") and not torch.equal(value, before[name])
-    }
-    assert moved == expected
-
-
-@pytest.mark.parametrize(
-    ("trainable", "message"),
-    [
-        (Trainable(layers=3), "--model.trainable.layers 3: the model has 2 blocks"),
-        (Trainable(layers=0, final_norm=False), "nothing would train"),
-        (Trainable(embeddings=True), "go with --model.trainable.layers"),
-    ],
-)
-def test_layers_that_cannot_train_are_refused(
-    base: str, trainable: Trainable, message: str, datamodule: Callable[..., TextDataModule]
-):
-    with pytest.raises(InputError, match=message):
-        module_of(base, trainable=trainable).config(datamodule())
-
-
-def test_a_checkpoint_of_another_shape_is_refused_with_both(train: Callable[..., Trainer], tmp_path: Path):
-    train([Checkpoints()], max_steps=1)
-    with pytest.raises(InputError, match=r"transformer.h.2.* is nothing in the checkpoint and \("):
-        train(
-            [Checkpoints()],
-            module=tiny_module(n_layer=3),
-            ckpt_path=tmp_path / "checkpoints" / "last.ckpt",
-        )
-
-
 def test_untied_output_layer_trains_and_is_written(train: Callable[..., Trainer], tmp_path: Path):
     module = tiny_module(tie_word_embeddings=False)
     trainer = train([], module=module, max_steps=3, limit_val_batches=0)
@@ -217,16 +166,3 @@ def test_untied_output_layer_trains_and_is_written(train: Callable[..., Trainer]
     change_vocabulary(again, data.tokenizer, Characters().build(["ab"]))
     assert again.lm_head.weight.shape == again.transformer.wte.weight.shape
     assert not torch.equal(again.lm_head.weight, again.transformer.wte.weight)
-
-
-def test_fused_adamw_leaves_fp16s_scale_to_the_scaler(
-    datamodule: Callable[..., TextDataModule], monkeypatch: pytest.MonkeyPatch
-):
-    data, module = datamodule(), tiny_module(optimizer=lambda params: torch.optim.AdamW(params, fused=True))
-    data.setup()
-    module.model, _ = module.recipe.build(module.config(data), data.tokenizer)
-    for scaler, fused in ((None, True), (object(), False)):
-        monkeypatch.setattr(GPT2Module, "_loss_scaler", scaler)
-        optimizer = module.configure_optimizers()
-        assert getattr(optimizer, "_step_supports_amp_scaling", False) == fused
-        assert all(group["fused"] == fused for group in optimizer.param_groups)

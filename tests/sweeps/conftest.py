@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from gpt2_lightning.sweeps.assignment import Assignment
+from gpt2_lightning.sweeps.definition import Sweep, read
 from tests.conftest import ROOT
 from tests.test_configs import TEXT, TOY
 
@@ -41,6 +43,48 @@ def sweep_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
         return path
 
     return write
+
+
+QUICK = """
+import json, sys
+from pathlib import Path
+
+options = dict(word[2:].split("=", 1) for word in sys.argv[2:])
+if sys.argv[1] == "fit":
+    run = Path(options["logs"], options["experiment"], options["run"])
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "metrics.csv").write_text(f"step,val/nll\\n1,{options['x']}\\n")
+    (run / "summary.json").write_text(json.dumps({"status": "finished"}))
+    with (run / "times").open("a") as file:
+        file.write("once ")
+    if float(options["x"]) < 0:
+        sys.exit("error: below zero")
+"""
+
+
+@pytest.fixture
+def quick_sweep(sweep_file: Callable[..., Path], tmp_path: Path) -> Callable[..., Sweep]:
+    """Reads a sweep whose runs take no time: their number is that of the option x."""
+    program = tmp_path / "quick.py"
+    program.write_text(QUICK)
+    command = ["${interpreter}", "${program}", "fit", "${args}"]
+
+    def make(parameters: dict[str, Any], **fields: Any) -> Sweep:
+        return read(sweep_file(parameters, program=str(program), command=command, **fields))
+
+    return make
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Assignment:
+    """Of a worker on SQLite, for half a minute."""
+    folder = tmp_path / "toy"
+    folder.mkdir()
+    storage = f"sqlite:///{folder / 'study.db'}"
+    file = str(tmp_path / "toy.yaml")
+    return Assignment(
+        file, str(folder), storage, "val/nll", None, 0, heartbeat_seconds=1, until=time.time() + 30
+    )
 
 
 def _programs() -> Path | None:

@@ -73,8 +73,8 @@ def test_environment_variables_are_filled_in_as_wandb_does(
         ),
         ({"parameters": {"x": {"distribution": ["uniform"]}}}, "parameters.x: distribution ['uniform'] is"),
         (
-            {"parameters": {"x": {"distribution": "normal", "mean": 5}}},
-            "parameters.x.mean: no such field; there are: distribution, mu, sigma",
+            {"parameters": {"x": {"distribution": "uniform", "mean": 5}}},
+            "parameters.x.mean: no such field; there are: distribution, max, min",
         ),
         ({"parameters": {"x": {"values": [date(2026, 1, 2), 1]}}}, "parameters.x: values: numbers, words"),
     ],
@@ -84,6 +84,16 @@ def test_what_is_refused(sweep_file: Callable[..., Path], fields: dict[str, Any]
     with pytest.raises(InputError) as error:
         read(path)
     assert str(error.value).startswith(f"{path}: {said}")
+
+
+def test_what_tells_trials_apart_is_short(sweep_file: Callable[..., Path]):
+    files = {"values": ["configs/a.yaml", "configs/b.yaml"]}
+    sweep = read(sweep_file({"config": files, "a.lr": {"values": [0.001234, 1]}, "b.lr": {"value": 3}}))
+    sampled = {"config": "b", "a.lr": 0.001234, "b.lr": 3}
+    assert sweep.shown(sampled) == {"config": "b", "a.lr": "0.00123"}
+    assert sweep.label_of({"a.lr": 1}) == "a.lr=1"
+    assert sweep.values_of(sampled) == {"config": "configs/b.yaml", "a.lr": 0.001234, "b.lr": 3}
+    assert sweep.size == 4
 
 
 def test_a_grid_of_a_continuous_distribution_is_refused(sweep_file: Callable[..., Path]):

@@ -26,6 +26,13 @@ def workers_of(process: subprocess.Popen[str]) -> list[int]:
     return [int(line.split()[0]) for line in listed.stdout.splitlines() if "sweeps.worker" in line]
 
 
+def wait_for(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+
 @pytest.mark.slow
 def test_thirty_trials_three_workers_and_one_killed_every_few_seconds(
     sweep_file: Callable[..., Path], postgres: str, tmp_path: Path
@@ -72,16 +79,14 @@ def test_a_worker_that_stands_still_loses_its_trial_and_nothing_else(
     path = sweep_file({"model.optimizer.init_args.lr": {"values": rates}}, ("--trainer.max_steps=200",))
     command = [sys.executable, "-m", "gpt2_lightning", "sweep", str(path), "--workers", "2"]
     command += ["--heartbeat_seconds", "1", "--logs", str(tmp_path / "logs")]
-    database = f"sqlite:///{tmp_path / 'logs' / 'sweeps' / 'toy' / 'study.db'}"
+    folder = tmp_path / "logs" / "sweeps" / "toy"
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        while not (workers := workers_of(process)):
-            time.sleep(0.2)
-        time.sleep(4)
-        os.kill(workers[0], signal.SIGSTOP)
-        time.sleep(25)
-        os.kill(workers[0], signal.SIGCONT)
+        wait_for(lambda: len(list(folder.glob("trial-*/metrics.csv"))) == 2)
+        study = optuna.load_study(study_name="toy", storage=f"sqlite:///{folder / 'study.db'}")
+        stopped = workers_of(process)[0]
+        os.kill(stopped, signal.SIGSTOP)
+        wait_for(lambda: len(study.trials) > len(rates))  # until the trial was given to another
+        os.kill(stopped, signal.SIGCONT)
         said, _ = process.communicate(timeout=120)
     assert process.returncode == 0, said
-    study = optuna.load_study(study_name="toy", storage=database)
     assert [trial.state.name for trial in trials_of(study)] == ["COMPLETE"] * len(rates), said
-    assert len(study.trials) > len(rates), "the trial was given to another"

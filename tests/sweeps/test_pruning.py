@@ -10,7 +10,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from gpt2_lightning.sweeps.assignment import Assignment, pruner_of
+from gpt2_lightning.sweeps.assignment import Assignment
 from tests.test_configs import TEXT, TOY, main, options, run_folder
 
 TRIAL = ["--trainer.max_steps=8", "--trainer.val_check_interval=2", "--samples.every_n_steps=0"]
@@ -26,6 +26,15 @@ def study(tmp_path: Path) -> optuna.Study:
     return study
 
 
+def assignment(
+    tmp_path: Path, trial: optuna.Trial, process: int, pruning: str | None = None, metric: str = "val/nll"
+) -> Assignment:
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    return Assignment(
+        "toy.yaml", "toy", storage, metric, pruning, 0, 20, process=process, trial_id=trial._trial_id
+    )
+
+
 def assign(
     study: optuna.Study,
     tmp_path: Path,
@@ -34,8 +43,7 @@ def assign(
     metric: str = "val/bits_per_byte",
 ) -> int:
     trial = study.ask()
-    storage = f"sqlite:///{tmp_path / 'study.db'}"
-    given = Assignment(storage, "toy", trial._trial_id, metric, pruning, os.getppid())
+    given = assignment(tmp_path, trial, os.getppid(), pruning, metric)
     for name, value in given.environment().items():
         monkeypatch.setenv(name, value)
     return trial.number
@@ -94,19 +102,9 @@ def test_a_run_whose_worker_is_gone_saves_and_stops(study: optuna.Study, tmp_pat
     trial = study.ask()
     gone = subprocess.Popen(["true"])
     gone.wait()
-    storage = f"sqlite:///{tmp_path / 'study.db'}"
-    given = Assignment(storage, "toy", trial._trial_id, "val/nll", None, gone.pid)
+    given = assignment(tmp_path, trial, gone.pid)
     command = [sys.executable, "train.py", *options(tmp_path), *TEXT, *TOY, *TRIAL]
     ended = subprocess.run(command, env=os.environ | given.environment(), capture_output=True, text=True)
     assert ended.returncode == 128 + signal.SIGTERM, ended.stderr
     assert json.loads((run_folder(tmp_path) / "summary.json").read_text())["status"] == "interrupted"
     assert (run_folder(tmp_path) / "checkpoints" / "last.ckpt").exists()
-
-
-def test_pruners_are_those_that_were_asked_for():
-    assert isinstance(pruner_of(None), optuna.pruners.NopPruner)
-    assert isinstance(pruner_of("median"), optuna.pruners.MedianPruner)
-    for given, least in (({"min_iter": 3, "eta": 2}, 3), ({"max_iter": 27, "s": 2}, 3), ({"max_iter": 8}, 3)):
-        pruner = pruner_of(given)
-        assert isinstance(pruner, optuna.pruners.HyperbandPruner)
-        assert pruner._min_resource == least

@@ -1,76 +1,109 @@
 """W&B's distributions: ends, middles, and what cannot be."""
 
-import math
-from pathlib import Path
+import re
 from typing import Any
 
 import pytest
+import yaml
 
-from gpt2_lightning.errors import InputError
 from gpt2_lightning.sweeps.space import Parameter, parameters_of
+from tests.conftest import ROOT
 
-FILE = Path("sweep.yaml")
+TABLE = (ROOT / "docs" / "sweeps.md").read_text()
+EXAMPLES = re.findall(r"^\| `(\{.*\})` \| (.*) \|$", TABLE, re.MULTILINE)
 
 
 def parameter(**settings: Any) -> Parameter:
     other = {"values": [1, 2]}
-    return parameters_of(FILE, {"x": settings, "other": other})[0]
+    return parameters_of({"x": settings, "other": other})[0]
+
+
+@pytest.mark.parametrize(("settings", "examples"), EXAMPLES)
+def test_the_docs_tell_the_first_the_middle_and_the_last_value(settings: str, examples: str):
+    found = parameter(**yaml.safe_load(settings))
+    assert ", ".join(str(found.example(place)) for place in (0.0, 0.5, 1.0)) == examples
+
+
+def test_the_docs_have_an_example_of_each():
+    assert len(EXAMPLES) == 7
 
 
 @pytest.mark.parametrize(
     ("settings", "least", "middle", "most"),
     [
         ({"values": ["a", None, 3.0]}, "a", None, 3.0),
-        ({"min": 1, "max": 5}, 1, 3, 5),
-        ({"min": 1.0, "max": 5}, 1.0, 3.0, 5.0),
+        ({"values": [["a"], ["a", "b/c.yaml"]]}, ["a"], ["a"], ["a", "b/c.yaml"]),
+        ({"min": 1, "max": 5001}, 1, 2501, 5001),
         ({"distribution": "int_uniform", "min": 2, "max": 2}, 2, 2, 2),
+        ({"distribution": "uniform", "min": 0.5, "max": 0.5}, 0.5, 0.5, 0.5),
         ({"distribution": "q_uniform", "min": 0.0, "max": 0.3, "q": 0.05}, 0.0, 0.15, 0.3),
-        ({"distribution": "q_uniform", "min": 0, "max": 8, "q": 4}, 0, 4, 8),
-        ({"distribution": "log_uniform", "min": -2, "max": 2}, math.exp(-2), 1.0, math.exp(2)),
-        ({"distribution": "q_log_uniform", "min": 0, "max": 2, "q": 2}, 0, 2, 8),
-        ({"distribution": "inv_log_uniform", "min": -2, "max": 2}, math.exp(2), 1.0, math.exp(-2)),
-        ({"distribution": "log_uniform_values", "min": 0.01, "max": 1.0}, 0.01, 0.505, 1.0),
-        ({"distribution": "q_log_uniform_values", "min": 8, "max": 64, "q": 8}, 8, 32, 64),
-        ({"distribution": "inv_log_uniform_values", "min": 0.5, "max": 2.0}, 2.0, 0.8, 0.5),
-        ({"distribution": "normal", "mu": 3, "sigma": 2}, -6.507, 3.0, 12.507),
-        ({"distribution": "q_normal", "mu": 3, "sigma": 2, "q": 1}, -7, 3, 13),
-        ({"distribution": "log_normal"}, math.exp(-4.7534), 1.0, math.exp(4.7534)),
-        ({"distribution": "beta", "a": 2, "b": 2}, 0.0005, 0.5, 0.9995),
-        ({"distribution": "beta", "a": 1, "b": 1}, 0.0, 0.5, 1.0),
-        ({"distribution": "q_beta", "a": 5, "b": 1, "q": 0.1}, 0.1, 0.9, 1.0),
+        ({"distribution": "q_uniform", "min": 0.04, "max": 0.37, "q": 0.1}, 0.1, 0.2, 0.3),
+        ({"distribution": "q_uniform", "min": 1.5, "max": 9, "q": 4}, 4, 4, 8),
+        ({"distribution": "q_log_uniform_values", "min": 0.5, "max": 3.5}, 1, 2, 3),
+        ({"distribution": "q_log_uniform_values", "min": 0.01, "max": 1, "q": 0.1}, 0.1, 0.3, 1.0),
     ],
 )
 def test_the_ends_and_the_middle_by_hand(settings: dict[str, Any], least: Any, middle: Any, most: Any):
     found = [parameter(**settings).example(place) for place in (0.0, 0.5, 1.0)]
-    for value, expected in zip(found, (least, middle, most), strict=True):
-        assert value == (
-            pytest.approx(expected, rel=1e-3, abs=1e-3) if isinstance(expected, float) else expected
-        )
-        assert type(value) is type(expected)
-
-
-def test_the_quantile_of_a_beta_distribution_by_hand():
-    """Of a = 2, b = 1 it is the square root; of a = 1, b = 3 it is 1 − (1 − share)^(1/3)."""
-    for share in (0.1, 0.3, 0.5, 0.9):
-        root = parameter(distribution="beta", a=2, b=1).value(share)
-        assert root == pytest.approx(math.sqrt(share), abs=2e-4)
-        cube = parameter(distribution="beta", a=1, b=3).value(share)
-        assert cube == pytest.approx(1 - (1 - share) ** (1 / 3), abs=2e-4)
+    assert found == [least, middle, most]
+    assert list(map(type, found)) == list(map(type, (least, middle, most)))
 
 
 def test_nested_parameters_get_names_with_dots_and_constants_do_not_vary():
     nested = {"a": {"value": 3}, "b": {"parameters": {"c": {"values": [1, 2]}, "d": {"value": None}}}}
-    found = parameters_of(FILE, nested)
-    assert [(each.name, each.choices) for each in found] == [("a", (3,)), ("b.c", (1, 2)), ("b.d", (None,))]
-    assert [each.is_constant for each in found] == [True, False, True]
+    found = parameters_of(nested)
+    assert [each.name for each in found] == ["a", "b.c", "b.d"]
+    assert [each.example(1) for each in found] == [3, 2, None]
+    assert [each.distribution.single() for each in found] == [True, False, True]
 
 
-def test_a_grid_has_the_values_themselves_and_the_places_of_choices():
-    assert parameter(values=["a", "b"]).grid == (0, 1)
-    assert parameter(min=3, max=5).grid == (3, 4, 5)
-    stepped = parameter(distribution="q_uniform", min=0.1, max=0.3, q=0.1)
-    assert [stepped.value(number) for number in stepped.grid] == [0.1, 0.2, 0.3]
-    assert parameter(min=0.0, max=1.0).choices is None
+@pytest.mark.parametrize(
+    ("values", "sampled"),
+    [
+        ([8, 16.5], (8, 16.5)),
+        ([True, False], ("True", "False")),
+        ([True, 1], ("True", "1")),
+        (["configs/a.yaml", "configs/b.yaml"], ("a", "b")),
+        (["x/a.yaml", "y/a.yaml"], ("x/a.yaml", "y/a.yaml")),
+        ([["c_attn"], ["c_attn", "c_proj"], None], ("c_attn", "c_attn,c_proj", "None")),
+    ],
+)
+def test_numbers_are_sampled_themselves_and_other_choices_by_short_words(values: list[Any], sampled: Any):
+    found = parameter(values=values)
+    assert found.points == sampled
+    assert list(map(type, found.points or ())) == list(map(type, sampled))
+    assert [found.value(each) for each in sampled] == values
+
+
+def test_what_can_be_counted():
+    assert parameter(min=3, max=5).points == (3, 4, 5)
+    assert parameter(distribution="q_uniform", min=0.1, max=0.3, q=0.1).points == (0.1, 0.2, 0.3)
+    assert parameter(min=0.0, max=1.0).points is None
+    assert parameter(min=0, max=1000).points is None
+
+
+def test_a_multiple_is_what_the_trial_has_and_the_report_shows():
+    found = parameter(distribution="q_log_uniform_values", min=8, max=64, q=8)
+    assert (found.value(18.3), found.rounded(18.3), found.shown(18.3)) == (16, 16, "16")
+    tenths = parameter(distribution="q_uniform", min=0, max=1, q=0.1)
+    assert tenths.value(0.1 * 3) == 0.3
+
+
+@pytest.mark.parametrize(
+    ("kind", "instead"),
+    [
+        ("log_uniform", "log_uniform_values"),
+        ("q_log_uniform", "q_log_uniform_values"),
+        ("inv_log_uniform_values", "log_uniform_values"),
+        ("log_normal", "log_uniform_values"),
+        ("normal", "uniform"),
+        ("q_beta", "q_uniform"),
+    ],
+)
+def test_what_wandb_alone_has_gives_the_name_of_what_to_take(kind: str, instead: str):
+    with pytest.raises(ValueError) as error:
+        parameter(distribution=kind, mu=0, sigma=1)
+    assert f"x: distribution {kind} is W&B's alone; take {instead}, whose min and max" in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -84,16 +117,23 @@ def test_a_grid_has_the_values_themselves_and_the_places_of_choices():
         ({"x": {"min": 3}}, "parameters.x: value, values, or min and max are needed"),
         ({"x": {"values": []}}, "parameters.x: values: a list of at least one"),
         ({"x": {"values": [1, 2, 1]}}, "parameters.x: values: one of them stands there twice"),
+        ({"x": {"values": [1, 1.0]}}, "parameters.x: values: one of them stands there twice"),
         ({"x": {"min": 3, "max": 1}}, "parameters.x: min 3 must not be above max 1"),
         ({"x": {"distribution": "gamma"}}, "parameters.x: distribution 'gamma' is none; there are: constant"),
         ({"x": {"distribution": "uniform", "min": 1}}, "parameters.x: uniform needs the field max"),
-        ({"x": {"distribution": "normal", "sigma": -1}}, "parameters.x: sigma -1.0 must be above 0"),
-        ({"x": {"distribution": "beta", "a": 0}}, "parameters.x: a 0.0 and b 1.0 must be above 0"),
+        ({"x": {"distribution": "int_uniform", "min": 1, "max": 2.5}}, "parameters.x: min and max: whole"),
         (
             {"x": {"distribution": "q_uniform", "min": 0, "max": 1, "q": 0}},
             "parameters.x: q 0.0 must be above 0",
         ),
-        ({"x": {"distribution": "log_uniform_values", "min": 0, "max": 1}}, "parameters.x: "),
+        (
+            {"x": {"distribution": "q_uniform", "min": 1, "max": 3, "q": 4}},
+            "parameters.x: no multiple of q 4.0 lies from min 1 to max 3",
+        ),
+        (
+            {"x": {"distribution": "log_uniform_values", "min": 0, "max": 1}},
+            "parameters.x: min 0 must be above 0",
+        ),
         (
             {"x": {"values": [1, 2], "probabilities": [0.5, 0.5]}},
             "parameters.x: probabilities: Optuna has none",
@@ -102,6 +142,6 @@ def test_a_grid_has_the_values_themselves_and_the_places_of_choices():
     ],
 )
 def test_what_cannot_be_is_named(given: Any, said: str):
-    with pytest.raises(InputError) as error:
-        parameters_of(FILE, given)
-    assert str(error.value).startswith(f"sweep.yaml: {said}")
+    with pytest.raises(ValueError) as error:
+        parameters_of(given)
+    assert str(error.value).startswith(said)

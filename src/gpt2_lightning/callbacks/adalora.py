@@ -11,9 +11,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.model.run_length import total_steps
+from gpt2_lightning.model.run_length import ends_step, total_steps
 
-_IMPORTANCE = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # what PEFT's allocator remembers between steps
 _KEY = "adalora"  # of a checkpoint
 
 
@@ -36,7 +35,9 @@ class AdaLoRA(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         _set_total_steps(pl_module.model, total_steps(trainer))
-        self._step = trainer.global_step
+        model: Any = pl_module.model
+        for values in _importance(model).values():  # a checkpoint's are on the CPU
+            values.update({key: value.to(pl_module.device) for key, value in values.items()})
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         add_penalty_gradients(pl_module.model)
@@ -44,27 +45,30 @@ class AdaLoRA(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.global_step != self._step:
-            self._step = trainer.global_step
+        if ends_step(trainer, batch_idx):
             has_scaler = getattr(trainer.precision_plugin, "scaler", None) is not None
-            _allocate(pl_module.model, self._step, may_overflow=has_scaler)
+            _allocate(pl_module.model, trainer.global_step, may_overflow=has_scaler)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         model: Any = pl_module.model
-        allocator = model.base_model.rankallocator
-        state: dict[str, Any] = {name: dict(getattr(allocator, name)) for name in _IMPORTANCE}
-        checkpoint[_KEY] = state | {"rank_pattern": model.active_peft_config.rank_pattern}
+        rank_pattern = model.active_peft_config.rank_pattern
+        checkpoint[_KEY] = _importance(model) | {"rank_pattern": rank_pattern}
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         model: Any = pl_module.model
-        for name in _IMPORTANCE:
-            values = {key: value.to(pl_module.device) for key, value in checkpoint[_KEY][name].items()}
-            setattr(model.base_model.rankallocator, name, values)
+        for name, values in _importance(model).items():
+            values.update(checkpoint[_KEY][name])
         model.active_peft_config.rank_pattern = checkpoint[_KEY]["rank_pattern"]
+
+
+def _importance(model: Any) -> dict[str, dict[str, Tensor]]:
+    """What PEFT's allocator remembers of each matrix between steps."""
+    allocator = model.base_model.rankallocator
+    return {name: getattr(allocator, name) for name in ("ipt", "exp_avg_ipt", "exp_avg_unc")}
 
 
 def _set_total_steps(model: Any, steps: float) -> None:

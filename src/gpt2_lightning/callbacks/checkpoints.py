@@ -15,7 +15,7 @@ from gpt2_lightning.callbacks.checkpoint_io import copy
 from gpt2_lightning.callbacks.random_state import random_state, set_random_state
 from gpt2_lightning.callbacks.stop_signals import StopSignals
 from gpt2_lightning.files.whole import remove_parts
-from gpt2_lightning.model.run_length import total_steps
+from gpt2_lightning.model.run_length import ends_step, total_steps
 from gpt2_lightning.ranges import NonNegativeInt
 
 _SECONDS_BETWEEN_QUESTIONS = 2.0  # of the ranks to each other, whether one was asked to stop
@@ -97,8 +97,7 @@ class Checkpoints(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        step_ends = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
-        if not step_ends:
+        if not ends_step(trainer, batch_idx):
             trainer.should_stop = False  # `max_time` may be over: the step is finished first
             return
         if trainer.global_step >= self._total_steps:

@@ -49,9 +49,12 @@ class Histograms(Callback):
         trained = {name: p for name, p in pl_module.named_parameters() if p.grad is not None}
         self._before = {name: _spaced(parameter).clone() for name, parameter in trained.items()}
         if can_show_media(trainer):
-            for part, parameters in _by_part(trained).items():
-                gradients = [p.grad for p in parameters.values() if p.grad is not None]
-                for kind, tensors in (("gradients", gradients), ("weights", list(parameters.values()))):
+            parts: dict[str, list[nn.Parameter]] = defaultdict(list)
+            for name, parameter in trained.items():
+                parts[part_of(name)].append(parameter)
+            for part, parameters in parts.items():
+                gradients = [p.grad for p in parameters if p.grad is not None]
+                for kind, tensors in (("gradients", gradients), ("weights", parameters)):
                     if histogram := Histogram.of(tensors):
                         record_histogram(trainer, f"{kind}/{part}", histogram, step)
 
@@ -88,13 +91,6 @@ def part_of(name: str) -> str:
 def block_of(name: str) -> str:
     """The block, or the part outside the blocks, that a parameter belongs to."""
     return ".".join(part_of(name).split(".")[:2])
-
-
-def _by_part(parameters: dict[str, nn.Parameter]) -> dict[str, dict[str, nn.Parameter]]:
-    parts: dict[str, dict[str, nn.Parameter]] = defaultdict(dict)
-    for name, parameter in parameters.items():
-        parts[part_of(name)][name] = parameter
-    return parts
 
 
 def _spaced(parameter: Tensor) -> Tensor:

@@ -13,9 +13,7 @@ from torch import Tensor
 
 _BINS = 64
 _EXACT = 1 << 23  # values whose counts float32, in which histc counts, holds exactly
-_SPACE = "&nbsp;"  # which, unlike the character, Markdown leaves at a line's start
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|])")
-_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "~": "&#126;"})
+_MARKUP = re.compile(r"[!-/:-@\[-`{-~]|^\s|\s(?=\s)|\s$")  # ASCII's punctuation, and space that would go
 
 
 @dataclass(frozen=True)
@@ -109,14 +107,12 @@ def _as_markdown(text: str, mark: str = "") -> str:
         text: of any kind.
         mark: put around what each line has, `**` for bold.
     """
-    lines = []
-    for line in text.split("\n"):
-        content = line.strip()
-        before, after = line[: len(line) - len(line.lstrip())], line[len(line.rstrip()) :] if content else ""
-        escaped = re.sub(" (?= )", _SPACE, _MARKDOWN.sub(r"\\\1", content).translate(_HTML))
-        marked = f"{mark}{escaped}{mark}" if content else ""
-        lines.append(_SPACE * len(before) + marked + _SPACE * len(after))
-    return "  \n".join(lines)
+    lines = (_MARKUP.sub(_as_entity, line) for line in text.split("\n"))
+    return "  \n".join(f"{mark}{line}{mark}" if line else "" for line in lines)
+
+
+def _as_entity(found: re.Match[str]) -> str:
+    return "&nbsp;" if found[0].isspace() else f"&#{ord(found[0])};"
 
 
 def can_show_media(trainer: Trainer) -> bool:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from gpt2_lightning import metrics
 from gpt2_lightning.callbacks.throughput import Throughput
 from gpt2_lightning.metrics import is_due
-from gpt2_lightning.model.run_length import total_steps
+from gpt2_lightning.model.run_length import ends_step, total_steps
 
 _SECONDS_BETWEEN_UPDATES = 0.5  # reading the NLL waits for the device: seldom enough not to matter
 _PLAIN_LINES = 20  # over the whole run, where the output is no terminal
@@ -34,7 +34,6 @@ class Progress(ProgressBar):
         self._throughput = throughput
         self._enabled = True
         self._bar: tqdm | None = None
-        self._printed = 0
         self._is_first = True
 
     def disable(self) -> None:
@@ -52,7 +51,6 @@ class Progress(ProgressBar):
         self._total_steps = total_steps(trainer)
         self._total = "?" if math.isinf(self._total_steps) else str(self._total_steps)
         self._updated = time.perf_counter()
-        self._printed = trainer.global_step
         self._is_terminal = sys.stdout.isatty()
 
     def on_train_batch_start(
@@ -79,8 +77,8 @@ class Progress(ProgressBar):
                 self._bar.set_postfix_str(self._numbers(trainer, outputs), refresh=False)
                 self._bar.update(step - self._bar.n)
                 self._bar.refresh()
-        elif step != self._printed and (self._is_first or self._is_line_due(trainer, step)):
-            self._printed, self._is_first = step, False
+        elif ends_step(trainer, batch_idx) and (self._is_first or self._is_line_due(trainer, step)):
+            self._is_first = False
             self.print(f"step {step}/{self._total}, {self._numbers(trainer, outputs)}")
 
     def _is_line_due(self, trainer: Trainer, step: int) -> bool:

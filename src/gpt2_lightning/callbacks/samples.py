@@ -15,6 +15,7 @@ from gpt2_lightning.files.lines import take_back
 from gpt2_lightning.metrics import record
 from gpt2_lightning.model.diversity import distinct, repeated
 from gpt2_lightning.model.generation import continue_texts
+from gpt2_lightning.model.run_length import ends_step
 from gpt2_lightning.model.sampling import Sampling
 from gpt2_lightning.ranges import NonNegativeInt
 
@@ -43,24 +44,19 @@ class SampleGenerator(Callback):
         self.every_n_steps = every_n_steps
         self.prompts = prompts
         self.sampling = sampling
-        self._last_step = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take back the samples of an earlier try that are past the step that this run goes on from."""
         if trainer.is_global_zero:
-            take_back(_path(trainer), self._last_step)
+            take_back(_path(trainer), trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        step = trainer.global_step
-        if self.every_n_steps and step % self.every_n_steps == 0 and step != self._last_step and step > 0:
-            self._last_step = step
-            numbers = cast(Any, pl_module)
-            is_finite = (
-                numbers.step_nll + numbers.grad_norm
-            ).isfinite()  # or sampling breaks a GPU's context
-            if trainer.is_global_zero and self.prompts and is_finite:
+        is_due = self.every_n_steps and trainer.global_step % self.every_n_steps == 0
+        if is_due and ends_step(trainer, batch_idx) and trainer.is_global_zero and self.prompts:
+            module = cast(Any, pl_module)
+            if (module.step_nll + module.grad_norm).isfinite():  # or sampling breaks a GPU's context
                 self._write(trainer, self._samples(trainer, pl_module))
 
     def _samples(self, trainer: Trainer, pl_module: LightningModule) -> list[dict[str, Any]]:
@@ -79,12 +75,6 @@ class SampleGenerator(Callback):
         record_samples(trainer, samples)
         names = {"distinct_2": metrics.SAMPLES_DISTINCT_2, "repeated_4": metrics.SAMPLES_REPEATED_4}
         record(trainer, {name: statistics.fmean(s[key] for s in samples) for key, name in names.items()})
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"last_step": self._last_step}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._last_step = state_dict["last_step"]
 
 
 def _path(trainer: Trainer) -> Path:

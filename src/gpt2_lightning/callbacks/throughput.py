@@ -14,7 +14,7 @@ from gpt2_lightning.machine.hardware import matrix_rate, peak_memory_bytes
 from gpt2_lightning.machine.precision import product_format
 from gpt2_lightning.metrics import is_due, record
 from gpt2_lightning.model.architecture import flops_per_token
-from gpt2_lightning.model.run_length import expected_steps, time_share
+from gpt2_lightning.model.run_length import ends_step, expected_steps, time_share
 
 _PEAK_16_BIT = {"h200": 989e12, "b200": 2250e12, "l40s": 362e12, "l40": 181e12}
 """Of GPUs that Lightning 2.6's table lacks or takes for another: dense, of NVIDIA's data sheets."""
@@ -51,7 +51,6 @@ class Throughput(Callback):
         self.seconds = 0.0
         self._rate: float | None = None
         self._peak_flops: float | None = None
-        self._last_step = 0
         self._device: torch.device | None = None
 
     @property
@@ -89,8 +88,8 @@ class Throughput(Callback):
         return self._device is not None and self._device.type == "cuda"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._first_step = self._last_step = trainer.global_step
-        self._started, self._has_stepped = time.perf_counter(), False
+        self._first_step = trainer.global_step
+        self._started = time.perf_counter()
         self._waited = datamodule_of(trainer).wait_seconds
         self._device = pl_module.device
         self._window = _Counts(self.tokens, self.seconds, datamodule_of(trainer).wait_seconds)
@@ -106,10 +105,10 @@ class Throughput(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        step = trainer.global_step
-        if step == self._first_step + 1 and not self._has_stepped:
-            self._started, self._has_stepped = time.perf_counter(), True
-        due = is_due(trainer, step) and step != self._last_step
+        ends, step = ends_step(trainer, batch_idx), trainer.global_step
+        if ends and step == self._first_step + 1:
+            self._started = time.perf_counter()
+        due = ends and is_due(trainer, step)
         if due and self._is_cuda:
             torch.cuda.synchronize(pl_module.device)
         self.tokens += batch["input_ids"].numel() * trainer.world_size
@@ -119,7 +118,6 @@ class Throughput(Callback):
             self.seconds += waited - self._waited
         self._waited = waited
         if due:
-            self._last_step = step
             self._record(trainer)
 
     def _record(self, trainer: Trainer) -> None:

@@ -2,8 +2,6 @@
 
 import copy
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -80,12 +78,12 @@ def check(trainable: Trainable, adapter: "PeftConfig | None", config: GPT2Config
 
 
 def check_adapter(
-    adapter: "PeftConfig", config: GPT2Config, block_size: int, isolated: bool, gradient_checkpointing: bool
+    adapter: Any, config: GPT2Config, block_size: int, isolated: bool, gradient_checkpointing: bool
 ) -> None:
     """Refuse an adapter that does not work with the rest of the run.
 
     Args:
-        adapter: as PEFT takes it.
+        adapter: a configuration of PEFT's.
         config: of the model that it adapts.
         block_size: tokens of a row.
         isolated: whether rows have documents that do not see each other.
@@ -100,10 +98,10 @@ def check_adapter(
         raise InputError(
             f"--model.adapter {name}: needs more than GPT-2 and text; docs/adaptation.md lists what works"
         )
-    if kind == "ADALORA" and adapter.init_r <= adapter.target_r:  # pyright: ignore[reportAttributeAccessIssue]
+    if kind == "ADALORA" and adapter.init_r <= adapter.target_r:
         raise InputError(
-            f"--model.adapter.init_r {adapter.init_r} is not above "  # pyright: ignore[reportAttributeAccessIssue]
-            f"--model.adapter.target_r {adapter.target_r}: AdaLoRA takes ranks away"  # pyright: ignore[reportAttributeAccessIssue]
+            f"--model.adapter.init_r {adapter.init_r} is not above --model.adapter.target_r "
+            f"{adapter.target_r}: AdaLoRA takes ranks away"
         )
     if not adapter.is_prompt_learning:
         return
@@ -126,10 +124,19 @@ def check_adapter(
         )
 
 
+def gpt2_of(model: Any) -> Any:
+    """The Hugging Face model, inside its adapter if it has one."""
+    return model.get_base_model() if hasattr(model, "peft_config") else model
+
+
+def adapter_of(model: Any) -> "PeftConfig | None":
+    """The configuration of a model's adapter; `None` without one."""
+    return model.active_peft_config if hasattr(model, "peft_config") else None
+
+
 def virtual_tokens(adapter: Any) -> int:
     """Positions that a method of prompt learning takes; 0 for every other, and without an adapter."""
-    is_prompt_learning = adapter is not None and adapter.is_prompt_learning
-    return int(getattr(adapter, "num_virtual_tokens", 0) or 0) if is_prompt_learning else 0
+    return adapter.num_virtual_tokens or 0 if adapter is not None and adapter.is_prompt_learning else 0
 
 
 def inject(model: GPT2LMHeadModel, adapter: "PeftConfig", path: str) -> "tuple[PeftModel, set[str]]":
@@ -189,16 +196,3 @@ def _check_untouched(model: Any, name: str) -> None:
         "target_modules and modules_to_save; single tokens may train with --model.adapter."
         "trainable_token_indices, all of them with --model.trainable.layers and .embeddings"
     )
-
-
-@contextmanager
-def headless(model: GPT2LMHeadModel) -> Iterator[None]:
-    """Within, the model's "logits" are the hidden states `(B, T, D)` that its output layer would get.
-
-    So an adapted model's forward pass is PEFT's own, and the loss still has hidden states to start from.
-    """
-    head, model.lm_head = model.lm_head, nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
-    try:
-        yield
-    finally:
-        model.lm_head = head

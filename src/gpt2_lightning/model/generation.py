@@ -5,10 +5,11 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from gpt2_lightning.data.tokenizer import end_of_text_id
-from gpt2_lightning.model.adaptation import virtual_tokens
+from gpt2_lightning.model.adaptation import adapter_of, gpt2_of, virtual_tokens
 from gpt2_lightning.model.kv_cache import prefix_of
 from gpt2_lightning.model.sampling import Chooser, Sampling
 
@@ -74,8 +75,7 @@ def continue_texts(
 
 def context_of(model: Any) -> int:
     """Positions for text: the model's, less the virtual tokens of its adapter."""
-    virtual = virtual_tokens(model.active_peft_config) if hasattr(model, "peft_config") else 0
-    return model.config.n_positions - virtual
+    return model.config.n_positions - virtual_tokens(adapter_of(model))
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerFast, prompt: str) -> list[int]:
@@ -150,11 +150,9 @@ class _Texts:
 
     def __init__(self, model: Any, ids: list[list[int]]) -> None:
         self._model = model
-        self._forward = model
-        if hasattr(model, "peft_config") and model.active_peft_config.is_prompt_learning:
-            self._forward = model.get_base_model()  # the virtual tokens are in the cache
         self._context = context_of(model)
         self._virtual = model.config.n_positions - self._context
+        self._forward = gpt2_of(model) if self._virtual else model  # the virtual tokens are in the cache
         self._ids = [list(each) for each in ids]
         self._start = [max(0, len(each) - self._context) for each in ids]
         self._rows = list(range(len(ids)))  # those that go on
@@ -178,10 +176,9 @@ class _Texts:
     def _read(self) -> Tensor:
         """Read the texts; returns the logits of the tokens that come next, `(B, V)`."""
         width = max(map(self._length, self._rows))
-        inputs = torch.zeros(len(self._rows), width, dtype=torch.int64)
-        for number, row in enumerate(self._rows):
-            inputs[number, width - self._length(row) :] = torch.tensor(self._ids[row][self._start[row] :])
-        self._cache = prefix_of(self._model, len(self._rows))
+        texts = [torch.tensor(self._ids[row][self._start[row] :]) for row in self._rows]
+        inputs = pad_sequence(texts, batch_first=True, padding_side="left")
+        self._cache: Any = prefix_of(self._model, len(self._rows))
         filler = torch.tensor([width - self._length(row) for row in self._rows])
         self._mask = torch.arange(width) >= filler[:, None]  # (B, width)
         return self._logits(inputs, (torch.arange(width) - filler[:, None]).clamp(min=0))
@@ -202,7 +199,7 @@ class _Texts:
             self._start[row] = len(self._ids[row]) - count - 1
             self._mask[number] = torch.arange(self._mask.shape[1]) >= self._mask.shape[1] - count
         if count:
-            cache = prefix_of(self._model, len(numbers))
+            cache: Any = prefix_of(self._model, len(numbers))
             halves = torch.tensor(
                 [self._ids[row][-count - 1 : -1] for row in map(self._rows.__getitem__, numbers)]
             )

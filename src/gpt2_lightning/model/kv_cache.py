@@ -2,9 +2,10 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
+
+from gpt2_lightning.model.adaptation import adapter_of, gpt2_of, virtual_tokens
 
 
 class GrowingLayer(DynamicLayer):
@@ -61,34 +62,21 @@ class GrowingLayer(DynamicLayer):
         self._show(start + length - stop)
 
 
-class GrowingCache(Cache):
-    """A cache whose layers are `GrowingLayer`s.
-
-    Args:
-        num_layers: of the model.
-    """
-
-    layers: list[GrowingLayer]  # pyright: ignore[reportIncompatibleVariableOverride]
-
-    def __init__(self, num_layers: int) -> None:
-        super().__init__(layers=[GrowingLayer() for _ in range(num_layers)])
-
-
-def prefix_of(model: Any, batch_size: int) -> GrowingCache:
+def prefix_of(model: Any, batch_size: int) -> Cache:
     """The cache of texts that start with nothing but the virtual tokens of an adapter, if it has any.
 
     Args:
         model: a GPT-2, or one with an adapter of PEFT's.
         batch_size: number of texts.
     """
-    base = model.get_base_model() if hasattr(model, "peft_config") else model
-    cache = GrowingCache(base.config.n_layer)
-    if base is model or not model.active_peft_config.is_prompt_learning:
-        return cache
-    prompt = model.get_prompt(batch_size)
-    if isinstance(prompt, torch.Tensor):  # embeddings
-        base.transformer(inputs_embeds=prompt.to(base.dtype), past_key_values=cache, use_cache=True)
-        return cache
-    for layer, given in zip(cache.layers, prompt.layers, strict=True):  # keys and values
-        layer.update(given.keys, given.values)
+    base = gpt2_of(model)
+    layers: list[Any] = [GrowingLayer() for _ in range(base.config.n_layer)]
+    cache = Cache(layers=layers)
+    if virtual_tokens(adapter_of(model)):
+        prompt = model.get_prompt(batch_size)
+        if isinstance(prompt, Tensor):  # embeddings
+            base.transformer(inputs_embeds=prompt.to(base.dtype), past_key_values=cache, use_cache=True)
+        else:  # keys and values
+            for layer, given in zip(layers, prompt.layers, strict=True):
+                layer.update(given.keys, given.values)
     return cache

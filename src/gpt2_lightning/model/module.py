@@ -1,6 +1,5 @@
 """The LightningModule: GPT-2, its training step and its validation."""
 
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,12 +13,13 @@ from gpt2_lightning.data.corpus import Split
 from gpt2_lightning.data.datamodule import TextDataModule, datamodule_of
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.metrics import is_due, record
-from gpt2_lightning.model.adaptation import Trainable, headless, virtual_tokens
+from gpt2_lightning.model.adaptation import Trainable, gpt2_of
 from gpt2_lightning.model.architecture import Architecture
-from gpt2_lightning.model.attention import plainly_causal
+from gpt2_lightning.model.hidden_states import hidden_states
 from gpt2_lightning.model.nll import linear_nll
 from gpt2_lightning.model.optimizers import fuse, leave_scale_to_scaler, parameter_groups
 from gpt2_lightning.model.recipe import AdapterState, Recipe, check_same_shapes
+from gpt2_lightning.model.run_length import ends_step
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -72,9 +72,8 @@ class GPT2Module(LightningModule):
     @property
     def gpt2(self) -> GPT2LMHeadModel:
         """The Hugging Face model, inside its adapter if it has one; there after `configure_model`."""
-        model: Any = self.model
-        assert model is not None, "configure_model() comes first"
-        return model if isinstance(model, GPT2LMHeadModel) else model.get_base_model()
+        assert self.model is not None, "configure_model() comes first"
+        return gpt2_of(self.model)
 
     def config(self, data: TextDataModule) -> GPT2Config:
         """The model's configuration, but for its vocabulary; every option is looked at.
@@ -154,15 +153,9 @@ class GPT2Module(LightningModule):
     ) -> tuple[Tensor, Tensor]:
         """Sum of the targets' NLL in nats, and their number; the inputs are int64 `(B, T)`.
 
-        Where `position_ids` start again from zero, another document starts, which sees nothing of
-        the one before: `transformers` does so only without an attention mask and without a cache.
+        See `hidden_states` for what `position_ids` say of documents.
         """
-        model: Any = self.model
-        positions = {} if position_ids is None else {"position_ids": position_ids}
-        is_plain = position_ids is None and not virtual_tokens(self.recipe.adapter)
-        with headless(self.gpt2), plainly_causal(self.gpt2) if is_plain else nullcontext():
-            hidden = model(input_ids=input_ids, use_cache=False, **positions).logits  # (B, V + T, D)
-        hidden = hidden[:, -input_ids.shape[1] :]  # (B, T, D): without the virtual tokens of an adapter
+        hidden = hidden_states(self.model, input_ids, position_ids)  # (B, T, D)
         return linear_nll(hidden, self.gpt2.lm_head.weight, targets)
 
     def on_train_start(self) -> None:
@@ -184,9 +177,7 @@ class GPT2Module(LightningModule):
         self._nominal_targets = self._nominal_targets or batch["targets"].numel()
         self._nll += nll.detach()
         self._num_targets += num_targets
-        self._step_ends = (
-            batch_idx + 1
-        ) % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch
+        self._step_ends = ends_step(self.trainer, batch_idx)
         return {"loss": nll / self._nominal_targets, "nll": nll.detach(), "num_targets": num_targets}
 
     def on_after_backward(self) -> None:

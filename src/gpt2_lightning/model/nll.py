@@ -12,9 +12,7 @@ from torch.autograd.function import once_differentiable
 # Logits held at a time, and of these in float32: on a CPU little memory and what stays in its cache,
 # elsewhere what keeps kernels large.
 _LOGITS_BYTES_CPU, _FLOAT32_BYTES_CPU = 64 * 2**20, 2 * 2**20
-_LOGITS_BYTES_CPU_16_BIT = (
-    256 * 2**20
-)  # each part's gradient of the weight is added up in float32, a pass more
+_LOGITS_BYTES_CPU_16_BIT = 256 * 2**20  # adding up a part's gradient of the weight in float32 is a pass more
 _LOGITS_BYTES, _FLOAT32_BYTES = 4 * 2**30, 256 * 2**20
 _FP16_SCALE = 256.0
 

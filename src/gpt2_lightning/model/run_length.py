@@ -9,6 +9,11 @@ if TYPE_CHECKING:
 _SHORTEST_SHARE = 1e-3  # of the time: before that the pace says nothing yet
 
 
+def ends_step(trainer: "Trainer", batch_idx: int) -> bool:
+    """Whether a training micro-batch is the last of its optimizer step."""
+    return (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
+
+
 def total_steps(trainer: "Trainer", num_batches: int | None = None) -> float:
     """Optimizer steps of the whole run, by `max_steps` and `max_epochs`, whichever ends first.
 

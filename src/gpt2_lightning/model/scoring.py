@@ -1,7 +1,6 @@
 """How likely text is to a model: every token of a stream, in sliding windows, or the end of each text."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
 
 from gpt2_lightning.files.arrays import NumberArray
-from gpt2_lightning.model.adaptation import headless, virtual_tokens
-from gpt2_lightning.model.attention import plainly_causal
+from gpt2_lightning.model.adaptation import gpt2_of
 from gpt2_lightning.model.generation import context_of
+from gpt2_lightning.model.hidden_states import hidden_states
 
 _LOGITS = 2**23  # of one chunk: 32 MB in float32, which caches hold better than whole batches
 
@@ -75,12 +75,9 @@ def token_nll(
     """
     found = np.zeros(len(tokens), dtype=np.float32)
     for batch in _batches(parts, batch_tokens):
-        longest = max(window.stop - window.start for window in batch)
-        inputs = np.zeros((len(batch), longest), dtype=np.int64)  # what fills a row up comes after all else
-        for row, window in enumerate(batch):
-            length = window.stop - window.start
-            inputs[row, :length] = _before(tokens, window.start, window.stop)
-        hidden = _hidden(model, torch.from_numpy(inputs).to(model.device))
+        rows = [torch.from_numpy(_before(tokens, window.start, window.stop)) for window in batch]
+        inputs = pad_sequence(rows, batch_first=True)  # what fills a row up comes after all else
+        hidden = hidden_states(model, inputs.to(model.device))
         counted = [hidden[row, w.stop - w.start - w.scored : w.stop - w.start] for row, w in enumerate(batch)]
         targets = np.concatenate([tokens[w.stop - w.scored : w.stop] for w in batch]).astype(np.int64)
         nll = _nll(model, torch.cat(counted), torch.from_numpy(targets).to(model.device)).cpu().numpy()
@@ -107,13 +104,11 @@ def endings(model: Any, texts: Sequence[tuple[list[int], list[int]]], batch_size
         numbers = by_length[start : start + batch_size]
         whole = ([*before, *end] for before, end in (texts[number] for number in numbers))
         rows = [ids[-context_of(model) - 1 :] for ids in whole]
-        inputs = np.zeros((len(rows), max(map(len, rows)) - 1), dtype=np.int64)  # filled up after all else
-        for row, ids in enumerate(rows):
-            inputs[row, : len(ids) - 1] = ids[:-1]
-        hidden = _hidden(model, torch.from_numpy(inputs).to(model.device))
+        inputs = pad_sequence([torch.tensor(ids[:-1]) for ids in rows], batch_first=True)
+        hidden = hidden_states(model, inputs.to(model.device))
         for number, ids, states in zip(numbers, rows, hidden, strict=True):
             end = torch.tensor(texts[number][1], device=model.device)
-            logits = _gpt2_of(model).lm_head(states[len(ids) - 1 - len(end) : len(ids) - 1]).float()
+            logits = gpt2_of(model).lm_head(states[len(ids) - 1 - len(end) : len(ids) - 1]).float()
             is_likeliest = bool((logits.argmax(-1) == end).all())
             found[number] = Ending(cross_entropy(logits, end, reduction="sum").item(), is_likeliest)
     return [found[number] for number in range(len(texts))]
@@ -138,21 +133,9 @@ def _before(tokens: NumberArray, start: int, stop: int) -> np.ndarray:
     return np.concatenate([first, tokens[start : stop - 1]]).astype(np.int64)
 
 
-def _hidden(model: Any, input_ids: Tensor) -> Tensor:
-    """What the output layer gets, `(B, T, D)`; without the virtual tokens of an adapter."""
-    gpt2 = _gpt2_of(model)
-    has_virtual_tokens = gpt2 is not model and virtual_tokens(model.active_peft_config)
-    with headless(gpt2), nullcontext() if has_virtual_tokens else plainly_causal(gpt2):
-        return model(input_ids=input_ids, use_cache=False).logits[:, -input_ids.shape[1] :]
-
-
 def _nll(model: Any, hidden: Tensor, targets: Tensor) -> Tensor:
     """Float32 `(M,)` of hidden states `(M, D)`."""
-    head = _gpt2_of(model).lm_head
+    head = gpt2_of(model).lm_head
     rows = max(1, _LOGITS // head.weight.shape[0])
     parts = zip(hidden.split(rows), targets.split(rows), strict=True)
     return torch.cat([cross_entropy(head(part).float(), wanted, reduction="none") for part, wanted in parts])
-
-
-def _gpt2_of(model: Any) -> Any:
-    return model.get_base_model() if hasattr(model, "peft_config") else model

@@ -144,6 +144,14 @@ class Run:
             raise InputError(f"{self.folder}: a file of the run cannot be read: {error}") from None
 
     @property
+    def is_readable(self) -> bool:
+        """Whether it has begun, and no file that tells its course is damaged."""
+        try:
+            return bool(self.summary) and self.rows is not None
+        except InputError:
+            return False
+
+    @property
     def name(self) -> str:
         """Experiment and run, or sweep and trial."""
         if self.folder.resolve().parent.parent.name == "sweeps":

@@ -1,38 +1,59 @@
-"""What ties a run to the trial of a sweep, in the sweep's process and in the run's."""
+"""What a sweep's processes tell each other, and what they share: Optuna's storage and its pruner."""
 
 import json
+import math
 import os
 import warnings
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from optuna import Study
     from optuna.pruners import BasePruner
-    from optuna.storages import RDBStorage
+    from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 
-_VARIABLE = "GPT2_LIGHTNING_TRIAL"
+_VARIABLE = "GPT2_LIGHTNING_ASSIGNMENT"
+_MOST_RETRIES = 3  # of a trial whose worker was killed
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """Which trial a process trains; passed in the environment, as the storage's address may have a password.
+    """What a sweep tells its workers, and a worker the run of a trial.
+
+    Passed in the environment, as others see command lines, and the storage's address may have a password.
 
     Attributes:
-        storage: of Optuna.
-        study: its name.
-        trial_id: in the storage.
+        file: of the sweep.
+        folder: of the sweep, whose name is the study's.
+        storage: Optuna's address of it.
         metric: that the sweep looks at.
         pruning: how trials are ended early, see `pruner_of`.
-        worker: the process that waits for this one's end.
+        seed: of everything that is drawn.
+        heartbeat_seconds: between the signs of life of a worker; without three, its trial is another's.
+        until: seconds since the epoch; no trial is begun after it.
+        is_endless: whether time alone ends the sweep; the queue is then filled as it is emptied.
+        worker: its number on this machine.
+        process: the worker's, which waits for the run's end; 0 before it has a trial.
+        trial_id: of the run's trial in the storage; 0 before the worker has one.
     """
 
+    file: str
+    folder: str
     storage: str
-    study: str
-    trial_id: int
     metric: str
     pruning: dict[str, int] | str | None
-    worker: int
+    seed: int
+    heartbeat_seconds: int
+    until: float = math.inf
+    is_endless: bool = False
+    worker: int = 0
+    process: int = 0
+    trial_id: int = 0
+
+    @property
+    def study(self) -> str:
+        """The name of the study."""
+        return Path(self.folder).name
 
     @classmethod
     def given(cls) -> "Assignment | None":
@@ -63,30 +84,41 @@ def pruner_of(pruning: dict[str, int] | str | None) -> "BasePruner":
     return HyperbandPruner(least, most or "auto", eta)
 
 
-def load_study(storage: "RDBStorage", name: str) -> "Study":
-    """A study that is there.
+def open_storage(address: str, heartbeat_seconds: int | None = None) -> "RDBStorage":
+    """Optuna's storage, without Optuna's own lines on the terminal.
+
+    In SQLite every transaction locks the file before it reads. Optuna's lock it when they write, and as
+    SQLite has no `SELECT ... FOR UPDATE`, two workers would take one trial.
 
     Args:
-        storage: that holds it.
-        name: of the study.
+        address: of the database.
+        heartbeat_seconds: between the signs of life of a worker; without three, its trial is tried again.
+            `None` where no worker is looked after.
     """
     import optuna
-
-    quiet_optuna()
-    return optuna.load_study(study_name=name, storage=storage, sampler=optuna.samplers.RandomSampler())
-
-
-def engine_options(storage: str) -> dict[str, Any]:
-    """How SQLAlchemy waits for a storage: long for a file in use, not for a server that does not answer."""
-    if storage.startswith("sqlite:"):
-        return {"connect_args": {"timeout": 60}}
-    is_postgres = storage.startswith("postgresql")
-    return {"pool_pre_ping": True} | ({"connect_args": {"connect_timeout": 10}} if is_postgres else {})
-
-
-def quiet_optuna() -> None:
-    """Leave out Optuna's own lines on the terminal, and its word that heartbeats are experimental."""
-    import optuna
+    from sqlalchemy import event
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # a trial that fails is told by us
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # heartbeats
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if address.startswith("sqlite:"):
+        options = {"connect_args": {"timeout": 60, "isolation_level": None}}
+    elif address.startswith("postgresql"):
+        options["connect_args"] = {"connect_timeout": 10}
+    storage = optuna.storages.RDBStorage(
+        address,
+        options,
+        heartbeat_interval=heartbeat_seconds,
+        grace_period=3 * heartbeat_seconds if heartbeat_seconds else None,
+        heartbeat_stale_trial_callback=retry() if heartbeat_seconds else None,
+    )
+    if address.startswith("sqlite:"):
+        event.listen(storage.engine, "begin", lambda database: database.exec_driver_sql("BEGIN IMMEDIATE"))
+    return storage
+
+
+def retry() -> "RetryHeartbeatStaleTrialCallback":
+    """What enqueues a trial once more, with its values and reports."""
+    from optuna.storages import RetryHeartbeatStaleTrialCallback
+
+    return RetryHeartbeatStaleTrialCallback(_MOST_RETRIES, inherit_intermediate_values=True)

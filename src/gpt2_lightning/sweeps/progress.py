@@ -1,7 +1,7 @@
 """The table of a sweep's trials in the terminal, as they come."""
 
 import time
-from types import TracebackType
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -10,16 +10,13 @@ from rich.live import Live
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from gpt2_lightning.runs.settings import short_names
 from gpt2_lightning.sweeps.definition import Sweep
-from gpt2_lightning.sweeps.space import Parameter
-from gpt2_lightning.sweeps.study import SLOT, VALUES, reason_of
+from gpt2_lightning.sweeps.study import SLOT, reason_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 _AROUND = 6  # lines of the table besides its rows, and the line below it
-_OVER = {"COMPLETE", "PRUNED", "FAIL"}
 
 
 class Table:
@@ -31,91 +28,60 @@ class Table:
         sweep: whose trials they are.
         slots: how many there will be; `None` where only time ends the sweep.
         workers: that train at once.
+
+    Attributes:
+        live: to be entered while it is shown on a terminal; `None` elsewhere.
     """
 
     def __init__(self, sweep: Sweep, slots: int | None, workers: int) -> None:
         self._sweep, self._slots, self._workers = sweep, slots, workers
         self._console = Console(soft_wrap=False)
-        self._live = Live(console=self._console, auto_refresh=False, transient=False)
-        self._said: set[tuple[int, int]] = set()
-        self._is_first = True
-
-    @property
-    def is_live(self) -> bool:
-        """Whether it is written anew where it stands."""
-        return self._console.is_terminal
-
-    def __enter__(self) -> "Table":
-        if self._console.is_terminal:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        if self._console.is_terminal:
-            self._live.stop()
+        self._said: set[int] | None = None
+        self.live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
 
     def show(self, trials: list["FrozenTrial"]) -> None:
-        """Show how the trials stand now.
-
-        Args:
-            trials: one of each slot.
-        """
-        if self._console.is_terminal:
-            self._live.update(Group(self._table(trials), Text(self.summary(trials))), refresh=True)
+        """Show how the trials stand now, one of each slot."""
+        if self.live:
+            self.live.update(Group(self._table(trials), Text(self.summary(trials))), refresh=True)
             return
-        for trial in trials:
-            state = (trial.user_attrs[SLOT], trial.number)
-            if trial.state.name in _OVER and state not in self._said:
-                self._said.add(state)
-                if not self._is_first:
-                    print(self._line(trial), flush=True)
-        if self._is_first and self._said:
-            done = len(self._said)
-            print(f"{done} trial{'s are' if done > 1 else ' is'} done already", flush=True)
-        self._is_first = False
+        over = {trial.number: trial for trial in trials if trial.state.is_finished()}
+        if self._said is None and over:
+            print(f"{len(over)} trial{'s are' if len(over) > 1 else ' is'} done already", flush=True)
+        for number in sorted(over.keys() - (over if self._said is None else self._said)):
+            print(self._line(over[number]), flush=True)
+        self._said = set(over)
 
     def _line(self, trial: "FrozenTrial") -> str:
-        values = self._sweep.label_of(trial.user_attrs.get(VALUES, {}))
-        number, outcome = trial.user_attrs[SLOT], _outcome(trial)
+        number, outcome, label = trial.user_attrs[SLOT], _outcome(trial), self._sweep.label_of(trial.params)
         said = f"  {reason}" if (reason := reason_of(trial)) else ""
-        return f"trial {number:>4}  {outcome:<10} {seconds_of(trial):>5.0f} s  {values}{said}"
+        return f"trial {number:>4}  {outcome:<10} {seconds_of(trial):>5.0f} s  {label}{said}"
 
     def _table(self, trials: list["FrozenTrial"]) -> RichTable:
         """The best trial and the newest ones, as many as there is room for."""
         table = RichTable(box=SIMPLE_HEAD)
-        table.add_column("trial", justify="right", no_wrap=True, min_width=5)
-        shown = self._options_with_room()
-        for _, name in shown:
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column(self._sweep.metric, justify="right", no_wrap=True, min_width=14)
-        table.add_column("seconds", justify="right", no_wrap=True, min_width=7)
+        options = self._options_with_room()
+        widths = {"trial": 5} | dict.fromkeys(options, 0) | {self._sweep.metric: 14, "seconds": 7}
+        for heading, width in widths.items():
+            table.add_column(heading, justify="right", no_wrap=True, min_width=width)
         best = best_trial(trials, self._sweep)
         begun = [trial for trial in trials if trial.state.name != "WAITING"]
         newest = begun[-max(3, self._console.size.height - _AROUND) :]
         for trial in newest if best is None or best in newest else [best, *newest[1:]]:
-            values = trial.user_attrs.get(VALUES, {})
-            cells = [p.shown(values[p.name]) if p.name in values else "" for p, _ in shown]
+            shown = self._sweep.shown(trial.params)
+            cells = [str(trial.user_attrs[SLOT]), *(shown.get(name, "") for name in options)]
             style = "bold green" if trial is best else {"FAIL": "red", "PRUNED": "dim"}.get(trial.state.name)
-            slot = str(trial.user_attrs[SLOT])
-            table.add_row(slot, *cells, _outcome(trial), f"{seconds_of(trial):.0f}", style=style)
+            table.add_row(*cells, _outcome(trial), f"{seconds_of(trial):.0f}", style=style)
         return table
 
-    def _options_with_room(self) -> list[tuple[Parameter, str]]:
-        """The headings of the first options, as many as stand beside the other columns."""
-        names = short_names(parameter.name for parameter in self._sweep.varying)
-        room = self._console.size.width - 36
-        found: list[tuple[Parameter, str]] = []
-        for parameter in self._sweep.varying:
-            room -= 2 + max(len(names[parameter.name]), 8)
-            if room >= 0 or not found:
-                found.append((parameter, names[parameter.name]))
-        return found
+    def _options_with_room(self) -> list[str]:
+        """Short names of the first options, as many as stand beside the other columns."""
+        names = [each.short for each in self._sweep.varying]
+        widths = accumulate(2 + max(len(name), 8) for name in names)
+        return names[: max(1, sum(width <= self._console.size.width - 36 for width in widths))]
 
     def summary(self, trials: list["FrozenTrial"]) -> str:
         """One line: how many are done, the best value, and the time left."""
-        over = [trial for trial in trials if trial.state.name in _OVER]
+        over = [trial for trial in trials if trial.state.is_finished()]
         slots = max(self._slots, len(trials)) if self._slots else None
         parts = [f"{len(over)} of {slots} trials" if slots else f"{len(over)} trials"]
         for state, said in (("RUNNING", "running"), ("PRUNED", "pruned"), ("FAIL", "failed")):

@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from gpt2_lightning.model.run_length import total_steps
-from gpt2_lightning.sweeps.assignment import Assignment, engine_options, load_study, pruner_of
+from gpt2_lightning.sweeps.assignment import Assignment, open_storage, pruner_of
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -41,7 +41,7 @@ class Pruning(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        is_alone = os.getppid() != self._parent or not psutil.pid_exists(self._assignment.worker)
+        is_alone = os.getppid() != self._parent or not psutil.pid_exists(self._assignment.process)
         if trainer.is_global_zero and is_alone:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -73,10 +73,12 @@ class Pruning(Callback):
 
 
 def _trial(assignment: Assignment) -> "Trial":
-    from optuna.storages import RDBStorage
+    from optuna import load_study
     from optuna.trial import Trial
 
-    storage = RDBStorage(assignment.storage, engine_kwargs=engine_options(assignment.storage))
-    study = load_study(storage, assignment.study)
-    study.pruner = pruner_of(assignment.pruning)
+    study = load_study(
+        study_name=assignment.study,
+        storage=open_storage(assignment.storage),
+        pruner=pruner_of(assignment.pruning),
+    )
     return Trial(study, assignment.trial_id)

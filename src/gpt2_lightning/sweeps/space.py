@@ -1,141 +1,148 @@
-"""The parameters of a sweep: W&B's distributions as what Optuna samples."""
+"""The parameters of a sweep: W&B's distributions as Optuna's own."""
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
-from gpt2_lightning.errors import InputError
+from gpt2_lightning.runs.settings import short_names
 
 if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-_EDGE = 1e-6  # of the quantiles of distributions without ends
-_MOST_VALUES = 1000  # of a range in a grid
+_MOST_POINTS = 1000  # of a range that is counted
+_FIELDS = {
+    "constant": {"value"},
+    "categorical": {"values", "probabilities"},
+    "int_uniform": {"min", "max"},
+    "uniform": {"min", "max"},
+    "q_uniform": {"min", "max", "q"},
+    "log_uniform_values": {"min", "max"},
+    "q_log_uniform_values": {"min", "max", "q"},
+}  # of each distribution
+_WANDB_ALONE = {"log_uniform", "inv_log_uniform", "inv_log_uniform_values", "normal", "log_normal", "beta"}
 
 
 @dataclass(frozen=True)
 class Parameter:
     """One option of the command line, and what it may be.
 
-    Optuna samples a number, or the number of a choice; `value` makes the option's value of it.
+    Optuna samples the values themselves; words, lists and mappings by short words, as it takes plain choices.
 
     Attributes:
         name: of the option, with dots.
-        sampled: what Optuna samples from.
-        value: the option's value of what was sampled.
-        choices: all values, where they can be counted.
-        is_log: whether the values are shown on a logarithmic axis.
+        short: the last words of the name that tell it from the others: its name in the study.
+        distribution: what Optuna samples from.
+        choices: the option's value of each choice that is sampled; empty for ranges.
+        q: the option's values are multiples of it.
     """
 
     name: str
-    sampled: "BaseDistribution"
-    value: Callable[[Any], Any]
-    choices: tuple[Any, ...] | None = None
-    is_log: bool = False
+    short: str
+    distribution: "CategoricalDistribution | FloatDistribution | IntDistribution"
+    choices: dict[Any, Any] = field(default_factory=dict)
+    q: float | None = None
+
+    @cached_property
+    def points(self) -> tuple[Any, ...] | None:
+        """All that can be sampled; `None` where it cannot be counted."""
+        if self.choices:
+            return tuple(self.choices)
+        low, high, step = self._range.low, self._range.high, self._range.step
+        steps = 0 if low == high else (high - low) / step if step else math.inf
+        if steps >= _MOST_POINTS:
+            return None
+        return tuple(self.rounded(low + number * (step or 0)) for number in range(round(steps) + 1))
 
     @property
-    def is_constant(self) -> bool:
-        """Whether there is one value only."""
-        return self.choices is not None and len(self.choices) == 1
+    def _range(self) -> "FloatDistribution | IntDistribution":
+        return cast("FloatDistribution | IntDistribution", self.distribution)
+
+    def rounded(self, sampled: Any) -> Any:
+        """What was sampled, or the multiple of `q` that is next to it."""
+        return sampled if self.q is None else _multiple(sampled / self.q, self.q)
+
+    def value(self, sampled: Any) -> Any:
+        """The option's value of what was sampled."""
+        return self.choices[sampled] if self.choices else self.rounded(sampled)
+
+    def shown(self, sampled: Any) -> str:
+        """What was sampled, short."""
+        rounded = self.rounded(sampled)
+        return f"{rounded:.3g}" if isinstance(rounded, float) else str(rounded)
 
     def example(self, place: float) -> Any:
-        """One of the values.
+        """One of the option's values.
 
         Args:
             place: from 0 (the first, or least) to 1 (the last, or most).
         """
-        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-        if isinstance(self.sampled, CategoricalDistribution):
-            return self.value(round(place * (len(self.sampled.choices) - 1)))
-        assert isinstance(self.sampled, FloatDistribution | IntDistribution)
-        number = self.sampled.low + place * (self.sampled.high - self.sampled.low)
-        return self.value(round(number) if isinstance(self.sampled, IntDistribution) else number)
-
-    @property
-    def grid(self) -> tuple[Any, ...]:
-        """What is sampled for each of the choices."""
-        from optuna.distributions import CategoricalDistribution
-
-        assert self.choices is not None
-        is_numbered = isinstance(self.sampled, CategoricalDistribution)
-        return tuple(range(len(self.choices))) if is_numbered else self.choices
-
-    def shown(self, value: Any) -> str:
-        """One of the values, short: of a path the file's name, where that tells it from the others."""
-        if isinstance(value, float):
-            return f"{value:.3g}"
-        stems = [_stem(choice) for choice in self.choices or ()]
-        return _stem(value) if len(set(stems)) == len(stems) else str(value)
+        if self.points:
+            return self.value(self.points[round(place * (len(self.points) - 1))])
+        low, high = self._range.low, self._range.high
+        return self.value(low * (high / low) ** place if self._range.log else low + place * (high - low))
 
 
-def _stem(value: Any) -> str:
-    if isinstance(value, list):
-        return ",".join(map(_stem, value))
-    return value.rpartition("/")[2].removesuffix(".yaml") if isinstance(value, str) else str(value)
+def _multiple(times: float, q: float) -> float:
+    """A multiple of `q`, without the last digits that a product of floats has."""
+    return round(times) * int(q) if q.is_integer() else float(f"{round(times) * q:.12g}")
 
 
-def parameters_of(path: Path, given: Any) -> tuple[Parameter, ...]:
+def parameters_of(given: Any) -> tuple[Parameter, ...]:
     """The parameters of a sweep's file; nested ones get names with dots.
 
     Args:
-        path: of the file, for messages.
-        given: its field `parameters`.
+        given: the file's field `parameters`.
 
     Raises:
-        InputError: naming the parameter and what is wrong with it.
+        ValueError: naming the parameter and what is wrong with it.
     """
     if not isinstance(given, dict) or not given:
-        raise InputError(
-            f"{path}: parameters: is {'no mapping' if given else 'empty'}; name options of train.py, each "
-            "with values or a range"
-        )
-    found = tuple(_parameter(path, name, settings) for name, settings in _flat(path, "", given))
-    if all(parameter.is_constant for parameter in found):
-        raise InputError(f"{path}: parameters: nothing varies; give one of them several values or a range")
+        what = "no mapping" if given else "empty"
+        raise ValueError(f"parameters: is {what}; name options of train.py, each with values or a range")
+    flat = dict(_flat("", given))
+    found = tuple(_parameter(name, short, flat[name]) for name, short in short_names(flat).items())
+    if all(each.distribution.single() for each in found):
+        raise ValueError("parameters: nothing varies; give one of them several values or a range")
     return found
 
 
-def _flat(path: Path, prefix: str, given: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _flat(prefix: str, given: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for name, settings in given.items():
         if not isinstance(settings, dict):
-            raise InputError(
-                f"{path}: parameters.{prefix}{name}: value, values, or min and max are needed, as {{value: "
-                f"{settings}}}"
-            )
+            needed = "value, values, or min and max are needed"
+            raise ValueError(f"parameters.{prefix}{name}: {needed}, as {{value: {settings}}}")
         if isinstance(settings.get("parameters"), dict):
-            yield from _flat(path, f"{prefix}{name}.", settings["parameters"])
+            yield from _flat(f"{prefix}{name}.", settings["parameters"])
         else:
             yield f"{prefix}{name}", settings
 
 
-def check_fields(path: Path, place: str, given: dict[Any, Any], known: set[str]) -> None:
-    """Refuse a field that is none; the message names the file and the field's place in it."""
+def check_fields(place: str, given: dict[Any, Any], known: set[str]) -> None:
+    """Refuse a field that is none; the message names its place in the file."""
     if unknown := sorted(map(str, given.keys() - known)):
-        raise InputError(f"{path}: {place}{unknown[0]}: no such field; there are: {', '.join(sorted(known))}")
+        raise ValueError(f"{place}{unknown[0]}: no such field; there are: {', '.join(sorted(known))}")
 
 
-def _parameter(path: Path, name: str, settings: dict[str, Any]) -> Parameter:
+def _parameter(name: str, short: str, settings: dict[str, Any]) -> Parameter:
     kind = settings.get("distribution") or _implied(settings)
-    if not isinstance(kind, str) or kind not in _KINDS:
-        raise InputError(
-            f"{path}: parameters.{name}: "
-            + (f"distribution {kind!r} is none" if kind else "value, values, or min and max are needed")
-            + f"; there are: {', '.join(_KINDS)}"
-        )
-    known = _FIELDS.get(kind.removeprefix("q_"), {"min", "max"}) | ({"q"} if kind.startswith("q_") else set())
-    check_fields(path, f"parameters.{name}.", settings, known | {"distribution"})
+    if not isinstance(kind, str) or kind not in _FIELDS:
+        raise ValueError(f"parameters.{name}: {_no_distribution(kind)}")
+    check_fields(f"parameters.{name}.", settings, _FIELDS[kind] | {"distribution"})
     try:
-        return _KINDS[kind](name, settings)
+        if "probabilities" in settings:
+            raise ValueError("probabilities: Optuna has none; leave them out")
+        if kind in ("constant", "categorical"):
+            return Parameter(
+                name, short, *_chosen([settings["value"]] if kind == "constant" else settings["values"])
+            )
+        distribution, q = _range(kind, settings)
+        return Parameter(name, short, distribution, q=q)
     except KeyError as missing:
-        raise InputError(f"{path}: parameters.{name}: {kind} needs the field {missing.args[0]}") from None
+        raise ValueError(f"parameters.{name}: {kind} needs the field {missing.args[0]}") from None
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{path}: parameters.{name}: {error}") from None
+        raise ValueError(f"parameters.{name}: {error}") from None
 
 
 def _implied(settings: dict[str, Any]) -> str | None:
@@ -150,164 +157,62 @@ def _implied(settings: dict[str, Any]) -> str | None:
     return "int_uniform" if all(isinstance(end, int) for end in ends) else "uniform"
 
 
-def _chosen(name: str, values: Any) -> Parameter:
+def _no_distribution(kind: Any) -> str:
+    if isinstance(kind, str) and kind.removeprefix("q_") in _WANDB_ALONE:
+        similar = "log_uniform_values" if "log" in kind else "uniform"
+        return (
+            f"distribution {kind} is W&B's alone; take {'q_' * kind.startswith('q_')}{similar}, "
+            "whose min and max are the least and the greatest value"
+        )
+    said = f"distribution {kind!r} is none" if kind else "value, values, or min and max are needed"
+    return f"{said}; there are: {', '.join(_FIELDS)}"
+
+
+def _chosen(values: Any) -> tuple["CategoricalDistribution", dict[Any, Any]]:
     from optuna.distributions import CategoricalDistribution
 
     if not isinstance(values, list) or not values:
         raise ValueError("values: a list of at least one is needed")
     if not all(isinstance(value, int | float | str | list | dict | None) for value in values):
         raise ValueError("values: numbers, words, true, false, null, and lists of them are allowed")
-    if len(set(map(repr, values))) < len(values):
+    choices = dict(zip(_labels(values), values, strict=True))
+    if len(choices) < len(values):
         raise ValueError("values: one of them stands there twice")
-    return Parameter(
-        name, CategoricalDistribution(range(len(values))), values.__getitem__, choices=tuple(values)
-    )
+    return CategoricalDistribution(tuple(choices)), choices
 
 
-def _constant(name: str, settings: dict[str, Any]) -> Parameter:
-    return _chosen(name, [settings["value"]])
+def _labels(values: list[Any]) -> list[Any]:
+    """What Optuna keeps of choices: numbers as they are, else words; of paths the files' names."""
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        return values
+    stems = list(map(_stem, values))
+    return stems if len(set(stems)) == len(stems) else list(map(str, values))
 
 
-def _categorical(name: str, settings: dict[str, Any]) -> Parameter:
-    if "probabilities" in settings:
-        raise ValueError("probabilities: Optuna has none; leave them out")
-    return _chosen(name, settings["values"])
+def _stem(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(_stem, value))
+    return value.rpartition("/")[2].removesuffix(".yaml") if isinstance(value, str) else str(value)
 
 
-def _int_uniform(name: str, settings: dict[str, Any]) -> Parameter:
-    from optuna.distributions import IntDistribution
+def _range(kind: str, settings: dict[str, Any]) -> tuple["FloatDistribution | IntDistribution", float | None]:
+    from optuna.distributions import FloatDistribution, IntDistribution
 
-    low, high = _ends(settings)
-    if not (float(low).is_integer() and float(high).is_integer()):
-        raise ValueError("min and max: whole numbers are needed")
-    low, high = int(low), int(high)
-    choices = tuple(range(low, high + 1)) if high - low < _MOST_VALUES else None
-    return Parameter(name, IntDistribution(low, high), int, choices)
-
-
-def _ends(settings: dict[str, Any]) -> tuple[float, float]:
     low, high = float(settings["min"]), float(settings["max"])
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
         raise ValueError(f"min {settings['min']} must not be above max {settings['max']}")
-    return low, high
-
-
-def _ranged(change: Callable[[float], float], is_log: bool, logarithmic: bool) -> Callable[..., Parameter]:
-    """A distribution between two ends, of which `change` makes the value.
-
-    Args:
-        change: of what was sampled.
-        is_log: whether values spread over orders of magnitude.
-        logarithmic: whether the sampled number does.
-    """
-
-    def make(name: str, settings: dict[str, Any]) -> Parameter:
-        from optuna.distributions import FloatDistribution
-
-        low, high = _ends(settings)
-        if change is _inverse and logarithmic:  # its ends are those of the value
-            low, high = 1 / high, 1 / low
-        return _stepped(name, settings, FloatDistribution(low, high, log=logarithmic), change, is_log)
-
-    return make
-
-
-def _stepped(
-    name: str,
-    settings: dict[str, Any],
-    sampled: "BaseDistribution",
-    change: Callable[[Any], float],
-    is_log: bool,
-) -> Parameter:
-    """The values of a distribution, in multiples of `q` where it has one."""
-    if "distribution" not in settings or not settings["distribution"].startswith("q_"):
-        return Parameter(name, sampled, change, is_log=is_log)
-    q = float(settings.get("q", 1))
-    if not q > 0:
-        raise ValueError(f"q {q} must be above 0")
-
-    def value(number: Any) -> float:
-        stepped = round(change(number) / q) * q
-        return int(stepped) if q.is_integer() else float(f"{stepped:.12g}")
-
-    choices = None
-    if settings["distribution"] == "q_uniform":
-        low, high = _ends(settings)
-        if (high - low) / q < _MOST_VALUES and math.isclose(low / q, round(low / q)):
-            choices = tuple(dict.fromkeys(map(value, np.arange(low, high + q / 2, q).tolist())))
-    return Parameter(name, sampled, value, choices, is_log)
-
-
-def _quantiles(quantile: Callable[[dict[str, Any], float], float], is_log: bool) -> Callable[..., Parameter]:
-    """A distribution without ends, by its quantile function."""
-
-    def make(name: str, settings: dict[str, Any]) -> Parameter:
-        from optuna.distributions import FloatDistribution
-
-        quantile(settings, 0.5)  # looks at the fields
-        sampled = FloatDistribution(_EDGE, 1 - _EDGE)
-        return _stepped(name, settings, sampled, lambda share: quantile(settings, share), is_log)
-
-    return make
-
-
-def _normal(settings: dict[str, Any], share: float) -> float:
-    sigma = float(settings.get("sigma", 1))
-    if not sigma > 0:
-        raise ValueError(f"sigma {sigma} must be above 0")
-    return NormalDist(float(settings.get("mu", 0)), sigma).inv_cdf(share)
-
-
-def _log_normal(settings: dict[str, Any], share: float) -> float:
-    return math.exp(_normal(settings, share))
-
-
-def _beta(settings: dict[str, Any], share: float) -> float:
-    """By the integral of the density on a fine grid, which is right to four digits."""
-    a, b = float(settings.get("a", 1)), float(settings.get("b", 1))
-    if not (a > 0 and b > 0):
-        raise ValueError(f"a {a} and b {b} must be above 0")
-    angle = np.linspace(0, math.pi / 2, 20_001)[1:-1]  # x = sin², whose density has no poles for a, b ≥ 1/2
-    density = np.sin(angle) ** (2 * a - 1) * np.cos(angle) ** (2 * b - 1)
-    total = density.cumsum()
-    return float(np.sin(np.interp(share * total[-1], total, angle)) ** 2)
-
-
-def _same(number: float) -> float:
-    return number
-
-
-def _inverse(number: float) -> float:
-    return 1 / number
-
-
-def _inverse_exponential(number: float) -> float:
-    return math.exp(-number)
-
-
-_FIELDS = {
-    "constant": {"value"},
-    "categorical": {"values", "probabilities"},
-    "normal": {"mu", "sigma"},
-    "log_normal": {"mu", "sigma"},
-    "beta": {"a", "b"},
-}  # of those that have others than `min` and `max`
-_KINDS: dict[str, Callable[..., Parameter]] = {
-    "constant": _constant,
-    "categorical": _categorical,
-    "int_uniform": _int_uniform,
-    "uniform": _ranged(_same, is_log=False, logarithmic=False),
-    "q_uniform": _ranged(_same, is_log=False, logarithmic=False),
-    "log_uniform": _ranged(math.exp, is_log=True, logarithmic=False),
-    "q_log_uniform": _ranged(math.exp, is_log=True, logarithmic=False),
-    "inv_log_uniform": _ranged(_inverse_exponential, is_log=True, logarithmic=False),
-    "log_uniform_values": _ranged(_same, is_log=True, logarithmic=True),
-    "q_log_uniform_values": _ranged(_same, is_log=True, logarithmic=True),
-    "inv_log_uniform_values": _ranged(_inverse, is_log=True, logarithmic=True),
-    "normal": _quantiles(_normal, is_log=False),
-    "q_normal": _quantiles(_normal, is_log=False),
-    "log_normal": _quantiles(_log_normal, is_log=True),
-    "q_log_normal": _quantiles(_log_normal, is_log=True),
-    "beta": _quantiles(_beta, is_log=False),
-    "q_beta": _quantiles(_beta, is_log=False),
-}
+    if kind == "int_uniform" and not (low.is_integer() and high.is_integer()):
+        raise ValueError("min and max: whole numbers are needed")
+    is_log, q = "log" in kind, 1.0 if kind == "int_uniform" else None
+    if is_log and low <= 0:
+        raise ValueError(f"min {settings['min']} must be above 0")
+    if kind.startswith("q_"):
+        q = float(settings.get("q", 1))
+        if not q > 0:
+            raise ValueError(f"q {q} must be above 0")
+        low, high = _multiple(math.ceil(round(low / q, 9)), q), _multiple(math.floor(round(high / q, 9)), q)
+        if low > high:
+            raise ValueError(f"no multiple of q {q} lies from min {settings['min']} to max {settings['max']}")
+    if q and q.is_integer() and (q == 1 or not is_log):
+        return IntDistribution(int(low), int(high), is_log, int(q)), q
+    return FloatDistribution(low, high, is_log, None if is_log else q), q

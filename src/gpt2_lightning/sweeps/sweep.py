@@ -7,26 +7,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
-from importlib import import_module
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
-from threading import Thread
-from types import FrameType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.ranges import PositiveFloat, PositiveInt, Seed
 from gpt2_lightning.runs.folder import check_name
 from gpt2_lightning.runs.secret_options import is_secret_name
-from gpt2_lightning.sweeps import study as studies
+from gpt2_lightning.sweeps.assignment import Assignment
 from gpt2_lightning.sweeps.definition import Sweep, read
 from gpt2_lightning.sweeps.progress import Table
 from gpt2_lightning.sweeps.report import BEST, REPORT, write_report
-from gpt2_lightning.sweeps.worker import Job
+from gpt2_lightning.sweeps.study import enqueue_missing, give_back, open_study, reason_of, trials_of
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -70,7 +67,8 @@ def sweep(
             given to another.
         logs: folder that holds the runs.
     """
-    _check_packages()
+    if not all(map(find_spec, ("optuna", "plotly", "rich"))):
+        raise InputError("sweeps need packages that are not installed: pip install -e '.[sweep]'")
     definition = read(Path(file))
     if storage:
         _check_storage(storage)
@@ -82,33 +80,33 @@ def sweep(
         raise InputError(
             "--trials: give how many (TRIALS=20), or how long (--hours); only a grid ends by itself"
         )
-    pruning = {"file": definition.hyperband, "median": "median", "none": None}[pruner]
-    address = storage or f"sqlite:///{folder / 'study.db'}"
-    settings = studies.Settings(folder.name, address, seed, pruning, heartbeat_seconds, slots)
-    study, is_over = _begin(definition, settings, folder, retry_failed, most)
-    until = time.time() + hours * 3600 if hours else float("1e12")
-    own = (file, str(folder), asdict(settings))
-    jobs = [Job(*own, number, until, _share(number, workers)) for number in range(workers)]
-    is_bounded = most < math.inf and (slots is not None or hours is None)  # else time may end it before
-    table = Table(definition, int(most) if is_bounded else None, workers)
+    job = Assignment(
+        file=file,
+        folder=str(folder),
+        metric=definition.metric,
+        storage=storage or f"sqlite:///{folder / 'study.db'}",
+        seed=seed,
+        pruning={"file": definition.hyperband, "median": "median", "none": None}[pruner],
+        heartbeat_seconds=heartbeat_seconds,
+        until=time.time() + hours * 3600 if hours else math.inf,
+        is_endless=slots is None and hours is not None,
+    )
+    study, is_over = _begin(definition, job, retry_failed, most)
+    table = Table(definition, None if job.is_endless else int(most), workers)
     try:
         if not is_over:
-            _supervise(study, jobs, table)
+            _supervise(study, job, workers, table)
     finally:
         write_report(study, definition, folder)
-        now = studies.trials_of(study)
-        if is_over or not table.is_live:
-            print(f"\n{table.summary(now)}")
+        trials_now = trials_of(study)
+        if is_over or not table.live:
+            print(f"\n{table.summary(trials_now)}")
         print(folder / REPORT)
-    if now and all(trial.state.name == "FAIL" for trial in now):
-        raise InputError(f"every trial has failed, the first one: {studies.reason_of(now[0])}")
+    begun = [trial for trial in trials_now if trial.state.name != "WAITING"]
+    if begun and all(trial.state.name == "FAIL" for trial in begun):
+        raise InputError(f"every trial has failed, the first one: {reason_of(begun[0])}")
     if (folder / BEST).is_file():
         print(f'\nNext:  make train ARGS="--config {quote(str(folder / BEST))}"')
-
-
-def _check_packages() -> None:
-    if not all(map(find_spec, ("optuna", "plotly", "rich"))):
-        raise InputError("sweeps need packages that are not installed: pip install -e '.[sweep]'")
 
 
 def _check_storage(address: str) -> None:
@@ -130,24 +128,26 @@ def _check_storage(address: str) -> None:
         raise InputError("--storage: holds a password; give it in the environment instead, as PGPASSWORD")
 
 
-def _begin(
-    definition: Sweep, settings: studies.Settings, folder: Path, retry_failed: bool, most: float
-) -> tuple["Study", bool]:
-    """The study, and whether nothing is left to do; of a sweep that cannot work, nothing is left behind."""
+def _begin(definition: Sweep, job: Assignment, retry_failed: bool, most: float) -> tuple["Study", bool]:
+    """The study with its queue, and whether all is done; a sweep that cannot work leaves nothing behind."""
+    folder = Path(job.folder)
     is_new = not folder.exists()
     if is_new:
         _check_options(definition)
     (folder / "output").mkdir(parents=True, exist_ok=True)
     try:
-        study = studies.open_study(definition, settings)
+        study = open_study(definition, job)
     except InputError:
         if is_new:
             shutil.rmtree(folder)
         raise
-    if retry_failed:
-        studies.put_back_failed(study)
-    states = [trial.state for trial in studies.trials_of(study)]
-    is_over = len(states) >= most and all(state.is_finished() for state in states)
+    for trial in trials_of(study) if retry_failed else ():
+        if trial.state.name == "FAIL":
+            give_back(study, trial.number)
+    if not job.is_endless:
+        enqueue_missing(study, definition, job, int(most))
+    trials = trials_of(study)
+    is_over = len(trials) >= most and all(trial.state.is_finished() for trial in trials)
     if not (is_new or is_over):
         _check_options(definition)
     return study, is_over
@@ -161,15 +161,12 @@ def _check_options(definition: Sweep) -> None:
     Raises:
         InputError: with what `train.py` said of the last.
     """
-    ahead = Thread(target=_import_ahead)
-    ahead.start()
     said = ""
     for place in (0.0, 0.5, 1.0):
         values = {parameter.name: parameter.example(place) for parameter in definition.parameters}
         command = definition.command_of(values)
         command[command.index(definition.program) + 1] = "preflight"
         tried = subprocess.run(command, capture_output=True, text=True)
-        ahead.join()
         if tried.returncode == 0:
             return
         said = (tried.stderr.strip().splitlines() or [f"exit code {tried.returncode}"])[-1]
@@ -178,122 +175,92 @@ def _check_options(definition: Sweep) -> None:
     raise InputError(f"{definition.path}: {said.removeprefix('error: ')}")
 
 
-def _import_ahead() -> None:
-    """Use the time in which `train.py` looks at the options for what is needed afterwards."""
-    for name in ("torch", "optuna.visualization", "plotly.graph_objects", "sqlalchemy"):
-        import_module(name)
-
-
 def _share(number: int, workers: int) -> dict[str, str]:
-    """A worker's part of the machine: threads, and a GPU where there are some.
+    """A worker's part of the machine: threads, no more than the user has set, and a GPU where there are some.
 
     Two processes of torch that both take all cores are many times slower than one after the other.
     """
-    from gpt2_lightning.machine.hardware import available_cores  # imports torch
-
-    threads = max(1, available_cores() // workers)
-    share = {name: _fewer(os.environ.get(name), threads) for name in _THREADS}
-    if gpus := _gpus():
-        share["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
-    return share
-
-
-def _fewer(given: str | None, threads: int) -> str:
-    """The threads of a run, or what the user has set where that is less."""
-    return str(min(threads, int(given)) if given and given.isdigit() and int(given) else threads)
-
-
-def _gpus() -> list[str]:
-    """Names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES takes them."""
     import torch
 
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return [part.strip() for part in given.split(",") if part.strip()]
-    return [str(number) for number in range(torch.cuda.device_count())]
+    from gpt2_lightning.machine.hardware import available_cores
+
+    share = {}
+    for name in _THREADS:
+        given, fair = os.environ.get(name, ""), available_cores() // workers
+        share[name] = str(max(1, min(fair, int(given)) if given.isdigit() else fair))
+    there = ",".join(map(str, range(torch.cuda.device_count())))
+    gpus = [part for part in os.environ.get("CUDA_VISIBLE_DEVICES", there).split(",") if part.strip()]
+    return share | ({"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)].strip()} if gpus else {})
 
 
-def _supervise(study: "Study", jobs: list[Job], table: Table) -> None:
+def _supervise(study: "Study", job: Assignment, workers: int, table: Table) -> None:
     """Keep the workers at work until no trial is left.
 
     Raises:
         InputError: if they cannot work, for a reason that they have said.
         RuntimeError: if they end with an error of ours, time and again.
-        KeyboardInterrupt: if the user has stopped them.
+        KeyboardInterrupt: if the user has stopped them, by Ctrl-C or SIGTERM.
     """
-    processes = {job.number: _start(job) for job in jobs}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    outputs = [Path(job.folder) / "output" / f"worker-{number}.txt" for number in range(workers)]
+    starts = [
+        partial(_start, replace(job, worker=number), output, _share(number, workers))
+        for number, output in enumerate(outputs)
+    ]
+    processes = [start() for start in starts]
     restarts = over = 0
-    with _stop_signals(), table:
+    with table.live or nullcontext():
         try:
-            while any(process.poll() is None for process in processes.values()):
-                trials = studies.trials_of(study)
+            while any(process.poll() is None for process in processes):
+                trials = trials_of(study)
                 table.show(trials)
                 if (now_over := sum(trial.state.is_finished() for trial in trials)) > over:
                     restarts, over = 0, now_over
                 time.sleep(_LOOKS)
-                for job in jobs:
-                    if processes[job.number].poll() not in (None, 0, 2) and restarts < _RESTARTS:
+                for number, start in enumerate(starts):
+                    if processes[number].poll() not in (None, 0, 2) and restarts < _RESTARTS:
                         restarts += 1
-                        processes[job.number] = _start(job)
+                        processes[number] = start()
         except KeyboardInterrupt:
-            _stop(list(processes.values()))
+            said = "stopping: the runs end their optimizer step and save; the same command goes on with them"
+            print(f"\n{said}", file=sys.stderr)
+            _stop(processes)
             raise
         finally:
-            table.show(studies.trials_of(study))
-    for job in jobs:
-        _look_at_end(job, processes[job.number].returncode, restarts)
+            table.show(trials_of(study))
+    for number, process in enumerate(processes):
+        _look_at_end(number, process.returncode, restarts, outputs[number])
 
 
-def _look_at_end(job: Job, code: int, restarts: int) -> None:
+def _look_at_end(number: int, code: int, restarts: int, output: Path) -> None:
     if code < 0:
         raise InputError(
             f"workers were killed {restarts + 1} times in a row: is memory enough for their runs?"
         )
     if code:
-        said = _said_by(job).read_text(errors="replace").strip() or "nothing was said"
+        said = output.read_text(errors="replace").strip() or "nothing was said"
         if code != 2:
-            raise RuntimeError(f"worker {job.number} ends with an error ({_said_by(job)}):\n{said}")
+            raise RuntimeError(f"worker {number} ends with an error ({output}):\n{said}")
         last = said.splitlines()[-1].removeprefix("error: ")
-        raise InputError(f"worker {job.number} has ended ({_said_by(job)}): {last}")
+        raise InputError(f"worker {number} has ended ({output}): {last}")
 
 
-def _start(job: Job) -> subprocess.Popen[bytes]:
-    with _said_by(job).open("w") as file:
+def _start(job: Assignment, output: Path, share: dict[str, str]) -> subprocess.Popen[bytes]:
+    with output.open("w") as file:
         return subprocess.Popen(
             [sys.executable, "-m", "gpt2_lightning.sweeps.worker"],
-            env=os.environ | job.variable(),
+            env=os.environ | share | job.environment(),
             stdout=file,
             stderr=file,
             start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on once
         )
 
 
-def _said_by(job: Job) -> Path:
-    return Path(job.folder) / "output" / f"worker-{job.number}.txt"
-
-
 def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
-    said = "stopping: the runs end their optimizer step and save; the same command goes on with them"
-    print(f"\n{said}", file=sys.stderr)
     for process in processes:
-        if process.poll() is None:
-            process.terminate()  # a job in the background passes on that Ctrl-C is not heard
+        process.terminate()  # a job in the background passes on that Ctrl-C is not heard
     for process in processes:
         try:
             process.wait(_SECONDS_TO_STOP)
         except subprocess.TimeoutExpired:
             process.kill()
-
-
-@contextmanager
-def _stop_signals() -> Iterator[None]:
-    """SIGTERM ends the sweep as Ctrl-C does."""
-
-    def interrupt(number: int, frame: FrameType | None) -> Any:
-        raise KeyboardInterrupt
-
-    earlier = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, earlier)

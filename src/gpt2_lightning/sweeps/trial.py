@@ -1,53 +1,33 @@
 """One trial of a sweep: an ordinary run, in a process of its own."""
 
-import csv
-import json
 import math
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
-
+from gpt2_lightning.runs.run import Run
 from gpt2_lightning.sweeps.assignment import Assignment
 from gpt2_lightning.sweeps.definition import Sweep
-from gpt2_lightning.sweeps.study import (
-    REASON,
-    RUN,
-    SLOT,
-    VALUES,
-    Settings,
-    enqueue_next,
-    enqueue_other,
-    put_back,
-    put_back_unbegun,
-    suggested,
-)
+from gpt2_lightning.sweeps.study import REASON, SLOT, give_back, run_of, suggested
 
 if TYPE_CHECKING:
-    from optuna import Study
     from optuna.trial import Trial
 
 LOGGER = "configs/logger/tensorboard.yaml"  # of every trial
 _LOOKS = 0.2  # seconds between looks at the worker's parent
 _SECONDS_TO_STOP = 120  # for a run that was asked to; it ends its optimizer step and saves
 _HELD = "another process is training this run"  # what `train.py` says
-_GIVEN_AWAY = "Cannot tell a"  # what Optuna says of a trial that is over already
 _LAST_LINES = 4  # of the output of a trial that failed, kept as its reason
 
 
 class TrialFailedError(Exception):
     """The run of a trial ended without its number; the message is why."""
-
-
-class SurplusError(Exception):
-    """A trial that the queue does not hold, or holds twice: another worker was faster."""
 
 
 @dataclass(frozen=True)
@@ -56,91 +36,60 @@ class TrialRunner:
 
     Args:
         sweep: whose trials they are.
-        settings: of its study.
-        folder: of the sweep; each run has its folder in it.
+        job: of the worker.
         parent: the process that supervises; without it the trial is stopped and goes back to the queue.
-        environment: of the runs, besides this process's own.
-        queue: held while a trial is taken and its values are settled, so that no two workers take one
-            trial, or one point.
     """
 
     sweep: Sweep
-    settings: Settings
-    folder: Path
+    job: Assignment
     parent: int
-    environment: dict[str, str]
-    queue: FileLock
 
     def __call__(self, trial: "Trial") -> float:
         """The value of the sweep's metric at its best validation, or its best record."""
         from optuna import TrialPruned
 
+        if SLOT not in trial.user_attrs:  # Optuna made it, as another worker took the last that waited
+            raise TrialFailedError
+        run = Path(self.job.folder) / run_of(trial)
         try:
-            values = self._taken(trial)
-            self.queue.release()
-            run = self.folder / trial.user_attrs[RUN]
-            code, said = self._run(trial, run, self.sweep.command_of(values))
+            command = self.sweep.command_of(self.sweep.values_of(suggested(trial, self.sweep)))
+            code, said = self._run(trial, run, command)
             while code and _HELD in said:  # by the run of a worker that was thought dead
-                time.sleep(self.settings.heartbeat_seconds)
-                code, said = self._run(trial, run, self.sweep.command_of(values))
+                time.sleep(self.job.heartbeat_seconds)
+                code, said = self._run(trial, run, command)
             if code:
                 raise TrialFailedError(said)
-            if json.loads((run / "summary.json").read_text())["status"] == "pruned":
+            if Run(run).summary["status"] == "pruned":
                 raise TrialPruned
             return best_of(run, self.sweep)
         except TrialFailedError as error:
             trial.set_user_attr(REASON, str(error))
             raise
         except KeyboardInterrupt:
-            trial.set_user_attr(REASON, "interrupted")
-            put_back(trial.study, trial.study.get_trials(deepcopy=False)[trial.number])
+            if trial.study.trials[trial.number].state.name == "RUNNING":  # else it was given to another
+                give_back(trial.study, trial.number)
             raise
-
-    def _taken(self, trial: "Trial") -> dict[str, object]:
-        """The values of a trial, which is now this worker's.
-
-        Raises:
-            SurplusError: if its slot is another trial's, or its point was tried and the slot has a new one.
-        """
-        slot = trial.user_attrs.get(SLOT)
-        others = [t for t in trial.study.get_trials(deepcopy=False)[: trial.number] if t.state.name != "FAIL"]
-        if slot is None or any(other.user_attrs.get(SLOT) == slot for other in others):
-            raise SurplusError
-        values = suggested(trial, self.sweep)
-        if any(other.user_attrs.get(VALUES) == values for other in others):
-            if not enqueue_other(trial.study, self.sweep, self.settings.seed, slot):
-                raise TrialFailedError("every configuration has been tried")
-            raise SurplusError
-        trial.set_user_attr(RUN, f"trial-{slot:04d}")
-        trial.set_user_attr(VALUES, values)
-        return values
 
     def _run(self, trial: "Trial", run: Path, command: Sequence[str]) -> tuple[int, str]:
         """Start a run and wait for its end; its exit code, and why it failed if it has."""
-        assignment = Assignment(
-            self.settings.storage,
-            self.settings.name,
-            trial._trial_id,  # what names it in the storage; Optuna's own integrations take it too
-            self.sweep.metric,
-            self.settings.pruning,
-            os.getpid(),
-        )
-        output = self.folder / "output" / f"{run.name}.txt"
+        # the id names it in the storage; Optuna's own integrations take it too
+        assignment = replace(self.job, process=os.getpid(), trial_id=trial._trial_id)
+        output = run.parent / "output" / f"{run.name}.txt"
         output.parent.mkdir(exist_ok=True)
-        environment = os.environ | self.environment | assignment.environment()
         with output.open("a") as file:
             began = file.tell()
             process = subprocess.Popen(
-                [*command, *_own_options(run)], stdout=file, stderr=subprocess.STDOUT, env=environment
+                [*command, *_own_options(run)],
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=os.environ | assignment.environment(),
             )
             try:
                 while process.poll() is None:
                     if os.getppid() != self.parent:
                         raise KeyboardInterrupt
-                    try:
+                    with suppress(subprocess.TimeoutExpired):
                         process.wait(_LOOKS)
-                    except subprocess.TimeoutExpired:
-                        continue
             except BaseException:
                 _stop(process)
                 raise
@@ -182,57 +131,8 @@ def best_of(run: Path, sweep: Sweep) -> float:
     Raises:
         TrialFailedError: if there is none.
     """
-    with (run / "metrics.csv").open(newline="") as file:
-        found = [float(row[sweep.metric]) for row in csv.DictReader(file) if row.get(sweep.metric)]
-    found = [value for value in found if math.isfinite(value)]
+    recorded = [row.get(sweep.metric, math.nan) for row in Run(run).rows]
+    found = [value for value in recorded if math.isfinite(value)]
     if not found:
         raise TrialFailedError(f"it has recorded no number as {sweep.metric}")
     return max(found) if sweep.maximize else min(found)
-
-
-def work(study: "Study", runner: TrialRunner, until: float) -> None:
-    """Take trials until all are over and nobody trains one, or the time is.
-
-    A worker that stood still for so long that its trial was given to another lets that have it.
-
-    Args:
-        study: of the sweep.
-        runner: its objective.
-        until: seconds since the epoch; no trial is begun after it.
-    """
-    import optuna
-
-    while time.time() < until:
-        optuna.storages.fail_stale_trials(study)
-        with _held(runner.queue):
-            put_back_unbegun(study, 3 * runner.settings.heartbeat_seconds)
-            states = [trial.state.name for trial in study.get_trials(deepcopy=False)]
-            if "WAITING" in states or enqueue_next(study, runner.sweep, runner.settings):
-                _take_one(study, runner)
-                continue
-        if "RUNNING" not in states:
-            return
-        time.sleep(1)  # another worker's; should that be killed, the trial is for us
-        if os.getppid() != runner.parent:
-            return
-
-
-@contextmanager
-def _held(queue: FileLock) -> Iterator[None]:
-    """The queue is this worker's, until its trial is settled."""
-    queue.acquire()
-    try:
-        yield
-    finally:
-        queue.release(force=True)
-
-
-def _take_one(study: "Study", runner: TrialRunner) -> None:
-    from optuna.exceptions import UpdateFinishedTrialError
-
-    try:
-        study.optimize(runner, n_trials=1, catch=(TrialFailedError, SurplusError))
-    except (UpdateFinishedTrialError, ValueError, AssertionError) as error:  # the last hides one
-        cause = error.__context__ if isinstance(error, AssertionError) else error
-        if not (isinstance(cause, UpdateFinishedTrialError) or str(cause).startswith(_GIVEN_AWAY)):
-            raise

@@ -45,17 +45,9 @@ class MetricsCSV(Logger):
     @rank_zero_only
     def begin(self, step: int, description: Description) -> None:
         if self._path.exists():
-            self._rewrite([], step)
-            self._go_on_with_the_newest_row(step)
-
-    def _go_on_with_the_newest_row(self, step: int) -> None:
-        """Let what comes to the row of `step`, of a validation that is still due, be written over it."""
-        content = self._path.read_bytes()
-        start = content.rstrip().rfind(b"\n") + 1
-        values = next(csv.reader([content[start:].decode()]))
-        row = {name: value for name, value in zip(self._columns, values, strict=True) if value}
-        if row["step"] == str(step):
-            self._row, self._row_start = row | {"step": step}, start
+            newest, start = self._rewrite([], step)
+            if newest.get("step") == str(step):  # a validation that is still due completes it
+                self._row, self._row_start = {**newest, "step": step}, start
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
@@ -87,8 +79,8 @@ class MetricsCSV(Logger):
     def finalize(self, status: str) -> None:
         self.save()
 
-    def _rewrite(self, new_columns: list[str], last_step: int) -> None:
-        """The file with its new columns, and its rows up to a step."""
+    def _rewrite(self, new_columns: list[str], last_step: int) -> tuple[dict[str, str], int]:
+        """The file with its new columns, and its rows up to a step; gives the last, and where it starts."""
         rows = []
         if self._path.exists():
             with self._path.open(newline="") as file:
@@ -99,5 +91,8 @@ class MetricsCSV(Logger):
         with replacing(self._path) as file:
             writer = csv.DictWriter(file, self._columns)
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows(rows[:-1])
+            start = file.tell()
+            writer.writerows(rows[-1:])
         self._row_start = None
+        return rows[-1] if rows else {}, start

@@ -1,13 +1,11 @@
 """Weights & Biases: offline without an account, online with a key, and never in the way of training."""
 
-import netrc
 import os
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import WandbLogger
@@ -176,7 +174,8 @@ def mode() -> str:
     """
     try:
         import wandb
-        from wandb.sdk.lib.wbauth import check_api_key
+        from wandb.errors import AuthenticationError
+        from wandb.sdk.lib.wbauth import check_api_key, read_netrc_auth
     except ModuleNotFoundError:
         raise InputError(
             "--trainer.logger: the package wandb is not installed: pip install wandb, or leave W&B out"
@@ -185,18 +184,12 @@ def mode() -> str:
     asked = os.environ.get("WANDB_MODE")
     if asked in ("offline", "disabled", "dryrun"):
         return "disabled" if asked == "disabled" else "offline"
-    key = settings.api_key or _key_in_netrc(settings.base_url)
+    try:
+        key = settings.api_key or read_netrc_auth(host=settings.base_url) or ""
+    except AuthenticationError as error:
+        raise InputError(f"the key that `wandb login` has kept: {error}") from None
     if not key and asked != "online":
         return "offline"
-    if problem := check_api_key(key or ""):
+    if problem := check_api_key(key):
         raise InputError(f"WANDB_API_KEY: {problem} Give a whole key, or none: then the run is offline")
     return "online"
-
-
-def _key_in_netrc(base_url: str) -> str | None:
-    """What `wandb login` has kept."""
-    path = os.environ.get("NETRC")
-    with suppress(OSError, netrc.NetrcParseError):
-        found = netrc.netrc(path).authenticators(urlsplit(base_url).hostname or "")
-        return found[2] if found else None
-    return None

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -13,15 +12,19 @@ import pytest
 import wandb
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from gpt2_lightning.errors import InputError
-from gpt2_lightning.runs.secret_options import check_arguments, masked
 from tests.conftest import ROOT, read_metrics
 from tests.test_configs import CONFIGS, TEXT, TOY, main, options, run_folder
 from tests.wandb_file import history
 
 CANARY = "canary-7b1f0c"
+
+
 BOTH = f"--trainer.logger={CONFIGS / 'logger' / 'tensorboard,wandb.yaml'}"
+
+
 SHORT = ["--trainer.val_check_interval=4", "--trainer.log_every_n_steps=2", "--samples.every_n_steps=2"]
+
+
 CLOCK = {
     "train/tokens_per_second",
     "train/mean_tokens_per_second",
@@ -29,6 +32,8 @@ CLOCK = {
     "train/data_wait_share",
     "train/peak_memory_bytes",
 }
+
+
 NO_ACCOUNT = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")} | {
     "NETRC": "/nowhere",
     "HF_TOKEN": CANARY,
@@ -173,21 +178,6 @@ runpy.run_path(sys.argv[0], run_name="__main__")
     assert name == f"run-{(folder / 'wandb' / 'run_id').read_text().strip()}.wandb"
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(tmp_path: Path):
-    wild = ["--model.optimizer.init_args.lr=1e30", "--trainer.gradient_clip_val=0", "--warmup.warmup_steps=0"]
-    command, environment = train_py(
-        tmp_path, "--trainer.max_steps=50", "--checkpoints.every_n_steps=1", *wild
-    )
-    result = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert result.returncode == 1
-    assert re.fullmatch(r"error: optimizer step \d+ is not finite \(.*\n", result.stderr), result.stderr
-    folder = run_folder(tmp_path)
-    step = int(re.findall(r"step (\d+)", result.stderr)[0])
-    assert json.loads((folder / "summary.json").read_text())["status"] == "failed"
-    assert len((folder / "nonfinite" / f"step_{step}.jsonl").read_text().splitlines()) == 2
-    assert (folder / "checkpoints" / "last.ckpt").exists() == (step > 1)
-
-
 def test_a_key_of_weights_and_biases_that_cannot_be_one_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
@@ -198,80 +188,3 @@ def test_a_key_of_weights_and_biases_that_cannot_be_one_is_refused(
     assert stop.value.code == 2
     assert "error: WANDB_API_KEY: API key must have" in capsys.readouterr().err
     wandb.teardown()
-
-
-def test_patience_ends_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    extra = [
-        "--trainer.max_steps=100",
-        "--trainer.val_check_interval=2",
-        "--patience=2",
-        "--trainer.logger=false",
-    ]
-    extra += ["--model.optimizer=SGD", "--model.optimizer.lr=0", "--samples.every_n_steps=0"]
-    assert main(*options(tmp_path), *TEXT, *TOY, "--histograms.every_n_steps=0", *extra) == 0
-    summary = json.loads((run_folder(tmp_path) / "summary.json").read_text())
-    assert (summary["status"], summary["steps"], summary["best_step"]) == ("finished", 6, 2)
-    assert "no lower val/nll in --patience 2 validations" in capsys.readouterr().out
-    folder = run_folder(tmp_path)
-    resume = [f"--config={folder}/config.yaml", f"--ckpt_path={folder}/checkpoints/last.ckpt"]
-    assert main("fit", *resume, "--patience=4") == 0
-    assert json.loads((folder / "summary.json").read_text())["steps"] == 10, "the new patience counts"
-
-
-@pytest.mark.parametrize(
-    ("extra", "message"),
-    [
-        (["--trainer.callbacks=LearningRateFinder"], "LearningRateFinder: is not supported"),
-        (["--trainer.callbacks=BatchSizeFinder"], "BatchSizeFinder: is not supported"),
-        ([f"--data.corpus.source.token={CANARY}"], "--data.corpus.source.token looks like a secret"),
-        (["--wandb_api_key", CANARY], "--wandb_api_key looks like a secret"),
-        ([f"--notes=hf_{'a' * 34}"], "--notes looks like a secret"),
-        (["--notes", f"hf_{'a' * 34}"], "an option's value looks like a secret"),
-        (["--data.corpus.source.paths=https://me:pass@example.org/a.txt"], "paths looks like a secret"),
-    ],
-)
-def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], extra: list[str], message: str):
-    with pytest.raises(SystemExit) as stop:
-        main(*options(tmp_path), *TEXT, *TOY, *extra)
-    assert stop.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert message in line
-    assert not any(word in line for word in (CANARY, "aaaa", "pass@"))
-    assert not (tmp_path / "logs").exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "refused"),
-    [
-        *(
-            (name, True)
-            for name in ("api_key", "api-key", "wandb_api_key", "secret_key", "private-key", "hub_token")
-        ),
-        *((name, True) for name in ("token", "password", "credentials", "passphrase")),
-        *(
-            (name, False)
-            for name in ("pad_token", "eos_token", "max_new_tokens", "token_dim", "key", "tokenizer")
-        ),
-    ],
-)
-def test_names_of_secrets(name: str, refused: bool):
-    if refused:
-        with pytest.raises(InputError, match="looks like a secret"):
-            check_arguments([f"--data.corpus.source.{name}", "x"])
-    else:
-        check_arguments([f"--data.corpus.source.{name}", "x"])
-
-
-def test_secrets_in_uncommitted_changes_are_masked():
-    assert (
-        masked(f"+token: hf_{'a' * 34}\n+url: https://me:pass@example.org")
-        == "+token: ***\n+url: ***example.org"
-    )
-
-
-def test_a_secret_in_a_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    (tmp_path / "mine.yaml").write_text(f"notes: hf_{'a' * 34}\n")
-    with pytest.raises(SystemExit) as stop:
-        main(*options(tmp_path), *TEXT, *TOY, f"--config={tmp_path / 'mine.yaml'}")
-    assert stop.value.code == 2
-    assert "--notes looks like a secret" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Every adapter of configs/adapter, and every cell of the table in docs/adaptation.md."""
+"""What trains: layers, or an adapter; every cell of the table in docs/adaptation.md."""
 
 import re
 from collections.abc import Callable
@@ -16,18 +16,20 @@ from peft import (
     LoraConfig,
     PeftConfig,
     PrefixTuningConfig,
-    PromptTuningConfig,
 )
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from torch._dynamo.backends.debugging import aot_eager
+from transformers import GPT2LMHeadModel
 
+from gpt2_lightning.callbacks.adalora import AdaLoRA
 from gpt2_lightning.callbacks.checkpoints import Checkpoints
 from gpt2_lightning.data.datamodule import TextDataModule
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.inference.export import export, load_weights
-from gpt2_lightning.model.adaptation import Trainable, check_adapter, headless, inject
+from gpt2_lightning.model.adaptation import Trainable, check_adapter, inject
 from gpt2_lightning.model.architecture import Architecture, build
-from gpt2_lightning.model.generation import context_of, continue_text
+from gpt2_lightning.model.generation import continue_text
+from gpt2_lightning.model.hidden_states import hidden_states
 from gpt2_lightning.model.module import GPT2Module
 from gpt2_lightning.model.nll import linear_nll
 from gpt2_lightning.model.sampling import Sampling
@@ -77,7 +79,7 @@ class StopAt(Callback):
         trainer.should_stop = trainer.global_step >= self.step
 
 
-def module_of(base: str, name: str | PeftConfig, lr: float = 0.05, **options: Any) -> GPT2Module:
+def module_of(base: str, name: str | PeftConfig | None, lr: float = 0.05, **options: Any) -> GPT2Module:
     config = adapter(name) if isinstance(name, str) else name
     return GPT2Module(
         Architecture(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0),
@@ -86,6 +88,11 @@ def module_of(base: str, name: str | PeftConfig, lr: float = 0.05, **options: An
         adapter=config,
         **options,
     )
+
+
+def own_callbacks(module: GPT2Module) -> list[Callback]:
+    """What the command line adds for the module's adapter."""
+    return [AdaLoRA()] if AdaLoRA.is_for(module.recipe.adapter) else []
 
 
 def gradients(module: GPT2Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -108,11 +115,9 @@ def test_an_adapter_trains_alone_and_its_checkpoint_and_export_give_it_back(
     name: str, base: str, train: Callable[..., Trainer], tmp_path: Path
 ):
     module = module_of(base, name)
-    trainer = train([Checkpoints()], module=module, max_steps=3)
+    trainer = train([*own_callbacks(module), Checkpoints()], module=module, max_steps=3)
     data: Any = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
     kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
-    from transformers import GPT2LMHeadModel
-
     before = GPT2LMHeadModel.from_pretrained(base).state_dict()
     after = {key.replace("base_layer.", ""): value for key, value in module.gpt2.state_dict().items()}
     unchanged = [key for key in before if key in after and torch.equal(before[key], after[key])]
@@ -152,7 +157,7 @@ def test_merging_keeps_the_logits_or_is_refused(
 
     # At a higher rate rsLoRA's update outgrows the weights, and rounding with it.
     module = module_of(base, name, lr=0.005)
-    trainer = train([], module=module, max_steps=3, limit_val_batches=0)
+    trainer = train(own_callbacks(module), module=module, max_steps=3, limit_val_batches=0)
     data: Any = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
     batch, model = a_batch(), module.model
     assert model is not None
@@ -250,8 +255,6 @@ def test_documents_of_a_row_stay_apart_or_it_is_refused(
         (LoraConfig(target_modules=["q_proj"]), {}, "--model.adapter LoraConfig: .*q_proj"),
         (PrefixTuningConfig(num_virtual_tokens=49), {}, "num_virtual_tokens 49: with --data.block_size 16"),
         (PrefixTuningConfig(num_virtual_tokens=4), {"gradient_checkpointing": True}, "checkpointing drops"),
-        (LoraConfig(), {"trainable": Trainable(layers=1)}, "exclude each other"),
-        (LoraConfig(), {"change_tokenizer": True}, "--model.change_tokenizer true"),
         (AdaLoraConfig(init_r=2, target_r=2, total_step=9), {}, "init_r 2 is not above .*target_r 2"),
     ],
 )
@@ -262,38 +265,43 @@ def test_what_cannot_work_is_refused_with_the_remedy(
         train([], module=module_of(base, config, **options))
 
 
-def test_an_adapter_needs_a_model_that_has_learned_something(train: Callable[..., Trainer]):
-    module = GPT2Module(Architecture(n_layer=1, n_head=1, n_embd=8), adapter=LoraConfig())
-    with pytest.raises(InputError, match=r"--model.adapter: is for a model .* --model.pretrained"):
-        train([], module=module)
-
-
-def test_an_adapters_checkpoint_is_refused_on_another_base(
-    base: str, train: Callable[..., Trainer], tmp_path: Path
+@pytest.mark.parametrize(
+    ("trainable", "expected"),
+    [
+        (Trainable(), {"wte", "wpe", "h.0", "h.1", "ln_f"}),
+        (Trainable(layers=1), {"h.1", "ln_f"}),
+        (Trainable(layers=1, final_norm=False), {"h.1"}),
+        (Trainable(layers=2, embeddings=True), {"wte", "wpe", "h.0", "h.1", "ln_f"}),
+        (Trainable(layers=0), {"ln_f"}),
+    ],
+)
+def test_only_what_is_to_train_moves(
+    base: str, trainable: Trainable, expected: set[str], train: Callable[..., Trainer]
 ):
-    from transformers import GPT2LMHeadModel
-
-    train([Checkpoints()], module=module_of(base, "lora"), max_steps=1)
-    model = GPT2LMHeadModel.from_pretrained(base)
-    model.transformer.ln_f.bias.data += 1
-    other = tmp_path / "other"
-    model.save_pretrained(other)
-    for path in Path(base).glob("tokenizer*"):
-        (other / path.name).write_bytes(path.read_bytes())
-    with pytest.raises(InputError, match="was trained on other weights"):
-        train(
-            [Checkpoints()],
-            module=module_of(str(other), "lora"),
-            ckpt_path=tmp_path / "checkpoints" / "last.ckpt",
-        )
+    module = module_of(base, None, trainable=trainable)
+    train([], module=module, max_steps=2, limit_val_batches=0)
+    before = GPT2LMHeadModel.from_pretrained(base).state_dict()
+    moved = {
+        ".".join(name.split(".")[1:3]) if ".h." in name else name.split(".")[1]
+        for name, value in module.gpt2.state_dict().items()
+        if name.startswith("transformer") and not torch.equal(value, before[name])
+    }
+    assert moved == expected
 
 
-def test_prompt_tuning_leaves_room_in_the_context(base: str, train: Callable[..., Trainer]):
-    module = module_of(base, PromptTuningConfig(num_virtual_tokens=40))
-    trainer = train([], module=module, max_steps=1, limit_val_batches=0)
-    data: Any = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
-    assert context_of(module.model) == 24
-    assert continue_text(module.model, data.tokenizer, "the", Sampling(max_new_tokens=100))  # pyright: ignore
+@pytest.mark.parametrize(
+    ("trainable", "message"),
+    [
+        (Trainable(layers=3), "--model.trainable.layers 3: the model has 2 blocks"),
+        (Trainable(layers=0, final_norm=False), "nothing would train"),
+        (Trainable(embeddings=True), "go with --model.trainable.layers"),
+    ],
+)
+def test_layers_that_cannot_train_are_refused(
+    base: str, trainable: Trainable, message: str, datamodule: Callable[..., TextDataModule]
+):
+    with pytest.raises(InputError, match=message):
+        module_of(base, None, trainable=trainable).config(datamodule())
 
 
 OTHER_OPTIONS: dict[str, dict[str, Any]] = {
@@ -330,9 +338,7 @@ def _trains(kind: Any, options: dict[str, Any]) -> bool:
     except (InputError, ValueError, ImportError):  # PEFT refuses some as soon as they are written down
         return False
     ids = torch.randint(100, (2, 16))
-    with headless(model):
-        hidden = adapted(input_ids=ids, use_cache=False).logits[:, -16:]
-    linear_nll(hidden, model.lm_head.weight, ids)[0].backward()
+    linear_nll(hidden_states(adapted, ids), model.lm_head.weight, ids)[0].backward()
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in adapted.parameters())
     assert model.transformer.wte.weight.grad is None
     return True

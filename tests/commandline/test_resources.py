@@ -1,0 +1,37 @@
+"""When memory or the disk is full."""
+
+import errno
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from tests.commandline.conftest import NAMED, fit, refusal
+from tests.test_configs import run_folder
+
+
+def test_when_memory_is_over_the_remedy_keeps_the_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    def over(*_: object, **__: object) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory")
+
+    with mock.patch("gpt2_lightning.model.module.GPT2Module.training_step", over):
+        line = refusal(capsys, tmp_path, "--data.micro_batch_size=6", "--trainer.val_check_interval=4")
+    same = "--data.micro_batch_size 3 --trainer.accumulate_grad_batches 2 --trainer.val_check_interval 8"
+    assert same in line
+
+
+def test_a_full_disk_is_said_and_the_run_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Whatever was being written, by whichever library."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    assert fit(tmp_path, *NAMED, "--trainer.max_steps=2") == 0
+    folder = run_folder(tmp_path)
+    with mock.patch("gpt2_lightning.model.module.GPT2Module.training_step", full):
+        line = refusal(capsys, tmp_path, *NAMED, "--trainer.max_steps=4")
+    assert line == (
+        f"error: {folder}: cannot be written: the disk is full; make room, and go on with "
+        f"make resume RUN={folder}"
+    )
+    assert fit(tmp_path, *NAMED, "--trainer.max_steps=4") == 0
