@@ -15,7 +15,7 @@ ENVIRONMENT := $(VENV)/.complete
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help known-names train preflight tokens export resume sample chat evaluate last-words sweep compare reproduce tensorboard test test-avx2 format lint types check bench drills lock clean active-environment
+.PHONY: help known-names train preflight tokens export resume sample chat evaluate sweep compare reproduce tensorboard test test-avx2 format lint types check bench drills lock clean active-environment
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,10 +65,6 @@ chat: $(ENVIRONMENT) ## talk with a model in the template it was tuned with: [RU
 
 evaluate: $(ENVIRONMENT) ## perplexity and bits per byte of models on a text: RUN="..." or MODEL="..." [DATA=]
 	@$(PY) -m gpt2_lightning evaluate $(given_models) $(if $(DATA),--data $(call existing,data,$(DATA),DATA)) $(ARGS)
-
-last-words: $(ENVIRONMENT) ## how often models give the last word, as in LAMBADA: RUN= or MODEL=, TEXTS=file.jsonl
-	@$(PY) -m gpt2_lightning last_words $(given_models) $(if $(TEXTS)$(ARGS),,$(error give the texts: \
-	  make $@ TEXTS=file.jsonl))$(if $(TEXTS),--texts JSONFiles --texts.paths "$(TEXTS)") $(ARGS)
 
 sweep: $(ENVIRONMENT) ## try many configurations: SWEEP= names a file of configs/sweep, TRIALS= WORKERS= [STORAGE= NAME=]
 	@$(PY) -m gpt2_lightning sweep $(call existing,sweep,$(SWEEP),SWEEP) $(if $(TRIALS),--trials $(TRIALS)) \

@@ -113,11 +113,11 @@ def copies(text: str, number: int, path: Path) -> int:
 
 def python_docs(folder: Path) -> tuple[Path, str]:
     """The documentation inside the running Python as one file, and a tokenizer for it."""
-    from gpt2_lightning.data.documents import Document
     from gpt2_lightning.data.sources import PythonDocs
     from gpt2_lightning.data.tokenizer import ByteLevelBPE
+    from gpt2_lightning.files.lines import ignore
 
-    texts = [record.text for record in PythonDocs().documents() if isinstance(record, Document)]
+    texts = [document.text for document in PythonDocs().documents(ignore)]
     (folder / "text.txt").write_text("\n".join(texts), encoding="utf-8")
     ByteLevelBPE().build(texts).save_pretrained(folder / "tokenizer")
     return folder / "text.txt", str(folder / "tokenizer")

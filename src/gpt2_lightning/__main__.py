@@ -15,7 +15,7 @@ from gpt2_lightning.commandline.resources import is_disk_full
 from gpt2_lightning.errors import InputError
 
 _WRITE = {"generate": "inference.generate", "chat": "inference.generate"}
-_MEASURE = {"evaluate": "inference.evaluate", "last_words": "inference.last_words"}
+_MEASURE = {"evaluate": "inference.evaluate"}
 _OF_RUNS = {"sweep": "sweeps.sweep", "compare": "runs.compare", "reproduce": "runs.reproduce"}
 _MODULES = _WRITE | _MEASURE | _OF_RUNS
 

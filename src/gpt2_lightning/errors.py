@@ -1,5 +1,8 @@
 """The exceptions that are no bugs: what the user gave, and what became of a run."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class InputError(ValueError):
     """What the user gave cannot be used.
@@ -8,6 +11,22 @@ class InputError(ValueError):
     do. The commands print it alone and exit with code 2; every other exception is a bug of this
     project and shows its traceback.
     """
+
+
+class FieldError(InputError):
+    """The value of one field cannot be used; the message begins with the field's name.
+
+    Whoever knows where the field stands among the options puts that before it, with `placed`.
+    """
+
+
+@contextmanager
+def placed(place: str) -> Iterator[None]:
+    """Put a place among the options before the names of fields that errors begin with."""
+    try:
+        yield
+    except FieldError as error:
+        raise FieldError(f"{place}.{error}") from None
 
 
 class DivergedError(RuntimeError):

@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt2_lightning.data.encoder import _tiktoken, encoder_of
 from gpt2_lightning.data.tokenizer import (
     END_OF_TEXT,
     ByteLevelBPE,
@@ -38,22 +37,6 @@ def test_end_of_text_is_one_token():
 
 def test_settings_change_with_the_vocabulary_size():
     assert ByteLevelBPE(300).settings() != ByteLevelBPE(301).settings()
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.text())
-def test_the_fast_encoder_gives_the_same_ids(text: str):
-    import json
-
-    fast = _tiktoken(json.loads(TOKENIZER.backend_tokenizer.to_str()))
-    assert fast is not None
-    expected = TOKENIZER(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    assert fast([text]) == [expected]
-
-
-def test_other_tokenizers_are_encoded_by_themselves():
-    characters = Characters().build(["abc"])
-    assert encoder_of(characters, ["ab"])(["cab", "x"]) == [[4, 2, 3], [1]]
 
 
 def test_bytes_and_characters_decode_back():

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.files.digests import SUMS, check_sums, write_sums
+from gpt2_lightning.files.digests import SUMS, FileDigests, check_sums, write_sums
 
 
 def folder_of_two(tmp_path: Path) -> Path:
@@ -30,3 +30,17 @@ def test_an_altered_or_missing_file_is_named(tmp_path: Path):
     path.unlink()
     with pytest.raises(InputError, match=r"b c: is missing"):
         check_sums(tmp_path)
+
+
+def test_digests_are_remembered_until_the_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "a.txt"
+    path.write_text("one")
+    monkeypatch.setattr("gpt2_lightning.files.digests._SETTLED_SECONDS", -1)
+    digests = FileDigests(tmp_path / "digests.json")
+    first = digests(path)
+    digests.save()
+    monkeypatch.setattr("hashlib.file_digest", None)  # reading again would fail
+    assert FileDigests(tmp_path / "digests.json")(path) == first
+    monkeypatch.undo()
+    path.write_text("two")
+    assert FileDigests(tmp_path / "digests.json")(path) != first

@@ -1,3 +1,5 @@
+"""Text from a model, by the commands."""
+
 import io
 import json
 import subprocess
@@ -11,26 +13,13 @@ import torch
 from transformers import AutoTokenizer
 
 from gpt2_lightning.__main__ import main
-from gpt2_lightning.data.templates import CHAT_TEMPLATES, TEMPLATES
-from gpt2_lightning.data.tokenizer import ByteLevelBPE, Bytes
-from gpt2_lightning.files.digests import write_sums
+from gpt2_lightning.data.templates import CHAT_TEMPLATES
+from gpt2_lightning.data.tokenizer import Bytes
 from gpt2_lightning.inference.generate import conversation
 from gpt2_lightning.inference.loading import load_model
 from gpt2_lightning.model.architecture import Architecture, build
 from gpt2_lightning.model.generation import continue_text, prompt_ids
 from gpt2_lightning.model.sampling import Sampling
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """A run folder with an export of a random model."""
-    torch.manual_seed(0)
-    tokenizer = ByteLevelBPE(300).build(["the cat sat on the mat"])
-    model = build(Architecture(n_layer=1, n_head=1, n_embd=16, n_positions=64), len(tokenizer), 0)
-    folder = tmp_path / "logs" / "try" / "2026-01-01_00-00-00"
-    model.save_pretrained(folder / "export")
-    tokenizer.save_pretrained(folder / "export")
-    return folder
 
 
 def output(capsys: pytest.CaptureFixture[str], *options: str) -> str:
@@ -119,30 +108,6 @@ def test_a_prompt_longer_than_the_context_is_read_to_its_end(run: Path, capsys: 
     assert "tokens: its last 64 are read" in capsys.readouterr().err
 
 
-def refusal(capsys: pytest.CaptureFixture[str], run: Path) -> str:
-    with pytest.raises(SystemExit) as stop:
-        main(["generate", "--run", str(run)])
-    assert stop.value.code == 2
-    return capsys.readouterr().err
-
-
-def test_an_altered_export_or_one_without_a_tokenizer_is_refused(
-    run: Path, capsys: pytest.CaptureFixture[str]
-):
-    export = run / "export"
-    write_sums(export)
-    output(capsys, "--run", str(run), "--max_new_tokens", "1")
-    weights = export / "model.safetensors"
-    content = weights.read_bytes()
-    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    assert "model.safetensors: was altered after it was written" in refusal(capsys, run)
-    weights.write_bytes(content)
-    (export / "SHA256SUMS").unlink()
-    for path in export.glob("tokenizer*"):
-        path.unlink()
-    assert "comes with no tokenizer that can be used" in refusal(capsys, run)
-
-
 @pytest.mark.parametrize("template", [None, "alpaca", "chat"])
 def test_a_conversation_keeps_the_template(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, template: Any
@@ -216,29 +181,6 @@ def test_a_template_that_refuses_is_named(
         main(["chat", "--run", str(run)])
     assert stop.value.code == 2
     assert "refuses the conversation: no users" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("template", "record", "messages"),
-    [
-        ("alpaca", {"instruction": "Say a.", "output": "a"}, ["Say a.", "a"]),
-        ("prompt_response", {"prompt": "Say a.", "response": " a"}, ["Say a.", " a"]),
-        ("chat", None, ["Say a.", "a", "And b?", "b"]),
-    ],
-)
-def test_a_chat_template_is_what_training_saw(run: Path, template: Any, record: Any, messages: list[str]):
-    tokenizer = AutoTokenizer.from_pretrained(run / "export")
-    said = [
-        {"role": "assistant" if n % 2 else "user", "content": content} for n, content in enumerate(messages)
-    ]
-    segments = TEMPLATES[template](record or {"messages": said})
-    seen = "".join(segment.text for segment in segments)
-    tokenizer.chat_template = CHAT_TEMPLATES[template]
-    assert tokenizer.apply_chat_template(said, tokenize=False) == seen + "<|endoftext|>"
-    pieces = [prompt_ids(tokenizer, segment.text) for segment in segments]
-    assert prompt_ids(tokenizer, seen) == [token for ids in pieces for token in ids], "the same tokens"
-    before = "".join(segment.text for segment in segments[:-1])
-    assert conversation(tokenizer, said[:-1]) == before
 
 
 @pytest.mark.parametrize(

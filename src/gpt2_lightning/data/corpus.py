@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gpt2_lightning.data.documents import Document, Record
-from gpt2_lightning.data.sources import Source, TokenFiles
+from gpt2_lightning.data.documents import Document
+from gpt2_lightning.data.sources import Source, TextSource, TokenFiles
 from gpt2_lightning.data.sources.base import Digest
 from gpt2_lightning.data.tokenizer import ByteLevelBPE, TokenizerRecipe
-from gpt2_lightning.errors import InputError
+from gpt2_lightning.errors import FieldError, InputError, placed
+from gpt2_lightning.files.lines import Reject, ignore
 from gpt2_lightning.ranges import OpenUnitInterval, ShareBelowOne
 
 Split = Literal["train", "validation", "test"]
@@ -43,37 +44,39 @@ class Corpus:
     on_error: Literal["stop", "skip"] = "stop"
 
     def __post_init__(self) -> None:
-        """Tell the sources what they are for, and refuse what cannot go together.
+        """Refuse what cannot work, or cannot go together.
 
         Raises:
             InputError: if token files stand beside text, or have no validation split of their own.
         """
-        for split, source in self.sources.items():
-            source.put_at(f"--data.corpus.{'source' if split == 'train' else split}")
-            if self.is_in_place != isinstance(source, TokenFiles):
-                raise InputError(
-                    f"{source.place} {type(source).__name__}: --data.corpus.source is {self.name}; token "
-                    "files go with token files alone"
+        with placed("--data.corpus"):
+            for split, source in self.sources.items():
+                with placed(field := self.field_of(split)):
+                    source.check()
+                if isinstance(source, TokenFiles) != self.is_in_place:
+                    raise FieldError(
+                        f"{field} {type(source).__name__}: --data.corpus.source is {self.name}; token files "
+                        "go with token files alone"
+                    )
+            if self.is_in_place and not self.validation:
+                raise FieldError(
+                    "validation: token files hold no documents to draw a split from; name those of this "
+                    "split: --data.corpus.validation TokenFiles --data.corpus.validation.paths val.bin"
                 )
-        if self.is_in_place and not self.validation:
-            raise InputError(
-                "--data.corpus.validation: token files hold no documents to draw a split from; name those of "
-                "this split: --data.corpus.validation TokenFiles --data.corpus.validation.paths val.bin"
-            )
 
     @property
     def sources(self) -> dict[Split, Source]:
         """The source of each split that has one; that of `train` may feed the others too."""
-        named: dict[Split, Source | None] = {
-            "train": self.source,
-            "validation": self.validation,
-            "test": self.test,
-        }
-        return {split: source for split, source in named.items() if source}
+        named = zip(SPLITS, (self.source, self.validation, self.test), strict=True)
+        return {split: source for split, source in named if source}
+
+    def field_of(self, split: Split) -> str:
+        """The field of the source that feeds a split."""
+        return split if split != "train" and split in self.sources else "source"
 
     @property
     def is_in_place(self) -> bool:
-        """Whether it is token files, which are read where they are."""
+        """Whether it is token files, which are read where they are; else it is text."""
         return isinstance(self.source, TokenFiles)
 
     @property
@@ -93,30 +96,48 @@ class Corpus:
         Args:
             digest: gives the SHA-256 of a file.
         """
-        sources = {split: source.fingerprint(digest) for split, source in self.sources.items()}
+        sources: dict[str, str] = {}
+        for split, source in self.sources.items():
+            with placed(self.field_of(split)):
+                sources[split] = source.fingerprint(digest)
         fractions = [self.validation_fraction, self.test_fraction]
         parts = [sources, self.tokenizer.settings(), fractions, self.on_error]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def records(self, of: Split | None = None) -> Iterator[tuple[Split, Record]]:
-        """Every record with its split; documents of white space alone are left out.
+    def documents(self, reject: Reject, of: Split | None = None) -> Iterator[tuple[Split, Document]]:
+        """Every document with its split; those of white space alone are left out.
 
         Args:
+            reject: is told of each record that is no document.
             of: the split that alone is wanted; sources that have nothing of it are not read.
+
+        Raises:
+            InputError: of token files, which hold no documents.
         """
-        sources = self.sources
-        if of:
-            feeding: Split = of if of in sources else "train"
-            sources: dict[Split, Source] = {feeding: sources[feeding]}
-        for split, source in sources.items():
-            for record in source.documents():
-                if not isinstance(record, Document):
-                    yield split, record
-                elif record.text.strip():
-                    its_split = self.split_of(record.text) if split == "train" else split
-                    is_wanted = record.only_for in ("", "train" if its_split == "train" else "held out")
-                    if is_wanted and of in (None, its_split):
-                        yield its_split, record
+        for split, source in self.sources.items():
+            if of and self.field_of(split) != self.field_of(of):
+                continue
+            if not isinstance(source, TextSource):
+                raise InputError(f"{self.name}: token files hold no documents")
+            with placed(self.field_of(split)):
+                for document in source.documents(reject):
+                    its_split = self.split_of(document.text) if split == "train" else split
+                    is_wanted = document.only_for in ("", "train" if its_split == "train" else "held out")
+                    if is_wanted and of in (None, its_split) and document.text.strip():
+                        yield its_split, document
+
+    def rejecting(self, remedy: str, keep: Reject = ignore) -> Reject:
+        """What `on_error` wants at a record that is no document: to stop with a message, or to keep it.
+
+        Args:
+            remedy: what to do, for the message.
+            keep: is told of it where it is skipped.
+        """
+
+        def stop(origin: str, reason: str) -> None:
+            raise InputError(f"{origin}: {reason}; {remedy}")
+
+        return stop if self.on_error == "stop" else keep
 
     def split_of(self, text: str) -> Split:
         """The split of a document of `source`: decided by its content alone.

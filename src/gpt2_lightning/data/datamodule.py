@@ -46,6 +46,12 @@ class TextDataModule(LightningDataModule):
             made on.
     """
 
+    store: TokenStore
+    """The corpus' token store, there after `setup`."""
+
+    tokenizer: PreTrainedTokenizerFast
+    """The tokenizer that made the store's ids, there after `setup`."""
+
     def __init__(
         self,
         corpus: Corpus,
@@ -67,33 +73,22 @@ class TextDataModule(LightningDataModule):
         self.rows = rows or ("documents" if corpus.source.is_instructions else "stream")
         self.allow_changed_corpus = allow_changed_corpus
         self._train_loader: TrainLoader | None = None
-        self._store: TokenStore | None = None
-
-    @property
-    def store(self) -> TokenStore:
-        """The corpus' token store, there after `setup`."""
-        assert self._store is not None, "setup() comes first"
-        return self._store
-
-    @property
-    def tokenizer(self) -> PreTrainedTokenizerFast:
-        """The tokenizer that made the store's ids, there after `setup`."""
-        return self._tokenizer
 
     def prepare_data(self) -> None:
         open_or_build(self.folder, self.corpus)
 
     def setup(self, stage: str | None = None) -> None:
-        if self._store is None:
-            self._store = open_or_build(self.folder, self.corpus)
-            self._tokenizer = self._store.tokenizer()
-            if template := self.corpus.source.template:
-                self._tokenizer.chat_template = CHAT_TEMPLATES[template]
-            if self._store.splits["train"].tokens < self.block_size:
-                raise InputError(
-                    f"--data.block_size {self.block_size}: the training split has only "
-                    f"{self._store.splits['train'].tokens} tokens; add text or take a smaller block"
-                )
+        if hasattr(self, "store"):
+            return
+        self.store = open_or_build(self.folder, self.corpus)
+        self.tokenizer = self.store.tokenizer()
+        if template := self.corpus.source.template:
+            self.tokenizer.chat_template = CHAT_TEMPLATES[template]
+        if (tokens := self.store.splits["train"].tokens) < self.block_size:
+            raise InputError(
+                f"--data.block_size {self.block_size}: the training split has only {tokens} tokens; "
+                "add text or take a smaller block"
+            )
 
     def rows_of(self, split: Split) -> Rows:
         """The rows of a split, in the order of the corpus."""

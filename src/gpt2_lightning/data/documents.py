@@ -1,4 +1,4 @@
-"""What a source yields: documents, and records that cannot become one."""
+"""What a source yields."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -40,16 +40,10 @@ class Document:
         """The segments; one that is learned where there are none."""
         return self.segments or (Segment(self.text, learned=True),)
 
-
-@dataclass(frozen=True)
-class Rejected:
-    """A record that is no document: where it stands, and why."""
-
-    origin: str
-    reason: str
-
-
-Record = Document | Rejected
+    @property
+    def learned_text(self) -> str:
+        """What is learned of the text."""
+        return "".join(piece.text for piece in self.pieces if piece.learned)
 
 
 class BadRecordError(Exception):

@@ -1,14 +1,20 @@
 """Many texts to ids at once, with the ids of a Hugging Face tokenizer and faster where that can be."""
 
+import copy
 import json
 import re
-from collections.abc import Callable
-from typing import Any
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from transformers import PreTrainedTokenizerFast
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
+from gpt2_lightning.data.documents import Document
+from gpt2_lightning.data.tokenizer import end_of_text_id
 from gpt2_lightning.machine.hardware import available_cores
 
+_CHARS_AT_ONCE = 2**20  # tokenized in parallel
 _COMPARED_TEXTS = 32
 _LONGEST_RUN = 500_000  # characters of white space
 
@@ -16,6 +22,64 @@ Encoder = Callable[[list[str]], list[list[int]]]
 
 # GPT-2's cut of text into words (Radford et al. 2019; `tokenizers` has it inside ByteLevel).
 _WORDS = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
+
+Label = TypeVar("Label")
+
+
+class Encoded(NamedTuple):
+    """A document in tokens.
+
+    Attributes:
+        tokens: ids, closed by end-of-text.
+        learned: whether each is a target, a byte each. After an answer the end is learned; after a prompt
+            there is none.
+        text: what is learned of the document.
+    """
+
+    tokens: "array[int]"
+    learned: bytes
+    text: str
+
+
+def encode_documents(
+    tokenizer: PreTrainedTokenizerFast,
+    documents: Iterable[tuple[Label, Document]],
+    typecode: Literal["H", "I"] = "I",
+) -> Iterator[tuple[Label, Encoded]]:
+    """Each document in tokens, many tokenized at a time, with the label that it came with.
+
+    Args:
+        tokenizer: whose ids are wanted.
+        documents: to encode.
+        typecode: of the ids; one past its range raises `OverflowError`.
+    """
+    encode: Encoder | None = None
+    end_of_text = end_of_text_id(tokenizer)
+    for batch in _batches(documents):
+        pieces = [piece.text for _, document in batch for piece in document.pieces]
+        encode = encode or encoder_of(tokenizer, pieces)
+        ids = iter(encode(pieces))
+        for label, document in batch:
+            tokens, learned = array(typecode), b""
+            for piece in document.pieces:
+                tokens.fromlist(own := next(ids))
+                learned += bytes([piece.learned]) * len(own)
+            tokens.append(end_of_text)
+            learned += bytes([document.pieces[-1].learned])
+            yield label, Encoded(tokens, learned, document.learned_text)
+
+
+def _batches(documents: Iterable[tuple[Label, Document]]) -> Iterator[list[tuple[Label, Document]]]:
+    batch: list[tuple[Label, Document]] = []
+    size = 0
+    for label, document in documents:
+        batch.append((label, document))
+        size += len(document.text)
+        if size >= _CHARS_AT_ONCE:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def encoder_of(tokenizer: PreTrainedTokenizerFast, sample: list[str]) -> Encoder:
@@ -28,7 +92,7 @@ def encoder_of(tokenizer: PreTrainedTokenizerFast, sample: list[str]) -> Encoder
         tokenizer: whose ids are wanted.
         sample: texts of the corpus; the first are encoded by both and compared.
     """
-    backend = tokenizer.backend_tokenizer
+    backend = copy.deepcopy(tokenizer.backend_tokenizer)
     backend.encode_special_tokens = True
 
     def reference(texts: list[str]) -> list[list[int]]:
@@ -66,27 +130,12 @@ def _tiktoken(settings: dict[str, Any]) -> Encoder | None:
         return None
     from tiktoken import Encoding
 
-    byte = _bytes_of_alphabet()
+    byte_of = {character: byte for byte, character in bytes_to_unicode().items()}
     ranks = {
-        bytes(byte[character] for character in entry): number
+        bytes(map(byte_of.__getitem__, entry)): number
         for entry, number in model["vocab"].items()
         if entry not in special
     }
     encoding = Encoding("corpus", pat_str=_WORDS, mergeable_ranks=ranks, special_tokens={})
     threads = available_cores()
     return lambda texts: encoding.encode_ordinary_batch(texts, num_threads=threads)
-
-
-def _bytes_of_alphabet() -> dict[str, int]:
-    """The byte that each character of a byte-level vocabulary stands for.
-
-    Printable Latin-1 characters stand for themselves; the other bytes, in order, for the
-    characters from U+0100 on.
-    """
-    printable = [
-        *range(ord("!"), ord("~") + 1),
-        *range(ord("¡"), ord("¬") + 1),
-        *range(ord("®"), ord("ÿ") + 1),
-    ]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}

@@ -12,11 +12,11 @@ from transformers import PreTrainedTokenizerFast
 
 from gpt2_lightning.data.corpus import Corpus, Split
 from gpt2_lightning.data.sources.token_files import Shard, TokenFiles
-from gpt2_lightning.data.token_store import SplitCounts, TokenStore, read_manifest
+from gpt2_lightning.data.token_store import SplitCounts, TokenStore
 from gpt2_lightning.data.tokenizer import end_of_text_id
-from gpt2_lightning.errors import InputError
-from gpt2_lightning.files.arrays import FileArray, NumberArray
-from gpt2_lightning.files.digests import FileDigests, digests_of
+from gpt2_lightning.errors import InputError, placed
+from gpt2_lightning.files.arrays import NumberArray
+from gpt2_lightning.files.digests import digests_of
 
 _SCAN = 2**24  # ids looked at together
 
@@ -50,38 +50,37 @@ class Shards:
 
 @dataclass(frozen=True)
 class StoreInPlace(TokenStore):
-    """Opened token files, and a folder with `<split>.ends.bin` and the counts.
+    """Token files where they are; only what is known about them is in its folder.
+
+    Document ends are from the files' indices, or wherever an end-of-text stands.
 
     Attributes:
-        folder: where those lie.
-        files: SHA-256 of each of its files.
         shards: the token files of each split.
         given_tokenizer: the corpus' own.
     """
 
-    folder: Path
-    files: dict[str, str]
     shards: dict[Split, list[Shard]] = field(repr=False)
     given_tokenizer: PreTrainedTokenizerFast = field(repr=False)
 
-    @classmethod
-    def open(cls, folder: Path, digests: FileDigests, corpus: Corpus) -> "StoreInPlace":
-        """What `index` wrote for a corpus, and its files.
+    announcement = "Looking at every id of {name}, once ..."
 
-        Raises:
-            ValueError: if a file of the folder has another content than it should.
-        """
-        manifest = read_manifest(folder, digests)
-        return cls(
-            folder=folder, shards=_shards(corpus), given_tokenizer=corpus.tokenizer.build(()), **manifest
-        )
+    @classmethod
+    def build(cls, corpus: Corpus, work: Path) -> dict[str, Any]:
+        tokenizer = corpus.tokenizer.build(())
+        splits = {split: _look(split, parts, tokenizer, work) for split, parts in _shards(corpus).items()}
+        return {
+            "vocab_size": len(tokenizer),
+            "rejected": 0,
+            "files": digests_of(work),
+            "splits": {split: asdict(counts) for split, counts in splits.items()},
+        }
+
+    @classmethod
+    def _of_corpus(cls, corpus: Corpus) -> dict[str, Any]:
+        return {"shards": _shards(corpus), "given_tokenizer": corpus.tokenizer.build(())}
 
     def tokens(self, split: Split) -> Shards:
         return Shards([shard.tokens for shard in self.shards[split]])
-
-    def document_ends(self, split: Split) -> FileArray:
-        """From the files' indices, or wherever an end-of-text stands."""
-        return FileArray.whole(self.folder / f"{split}.ends.bin", "<i8")
 
     def learned(self, split: Split) -> None:
         return None
@@ -90,37 +89,20 @@ class StoreInPlace(TokenStore):
         return self.given_tokenizer
 
 
-def index(corpus: Corpus, work: Path) -> dict[str, Any]:
-    """Look at every id of a corpus of token files once; write where documents end, and count.
-
-    Args:
-        corpus: of `TokenFiles`.
-        work: folder to write into.
-
-    Returns:
-        What the manifest says.
-
-    Raises:
-        InputError: if a file is damaged, or an id is past the tokenizer's vocabulary.
-    """
-    tokenizer = corpus.tokenizer.build(())
-    splits = {split: _look(split, parts, tokenizer, work) for split, parts in _shards(corpus).items()}
-    return {
-        "vocab_size": len(tokenizer),
-        "rejected": 0,
-        "files": digests_of(work),
-        "splits": {split: asdict(counts) for split, counts in splits.items()},
-    }
-
-
 def _shards(corpus: Corpus) -> dict[Split, list[Shard]]:
-    return {
-        split: source.shards() for split, source in corpus.sources.items() if isinstance(source, TokenFiles)
-    }
+    found: dict[Split, list[Shard]] = {}
+    for split, source in corpus.sources.items():
+        assert isinstance(source, TokenFiles)
+        with placed(corpus.field_of(split)):
+            found[split] = source.shards()
+    return found
 
 
 def _look(split: Split, shards: list[Shard], tokenizer: PreTrainedTokenizerFast, work: Path) -> SplitCounts:
-    """Write a split's document ends; the bytes of its text follow from the ids of a byte-level tokenizer."""
+    """Look at every id of a split, and write where documents end.
+
+    The bytes of its text follow from the ids of a byte-level tokenizer.
+    """
     sizes = None if split == "train" else _bytes_by_id(tokenizer)
     documents = utf8_bytes = offset = last = 0
     with (work / f"{split}.ends.bin").open("wb") as file:

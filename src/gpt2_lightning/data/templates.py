@@ -73,14 +73,6 @@ TEMPLATES: dict[TemplateName, Callable[[Any], tuple[Segment, ...]]] = {
     "chat": _chat,
 }
 
-_HEADED = (
-    "{%- for message in messages %}"
-    "{{- '### ' + (message.role | capitalize) + ':\\n' + message.content }}"
-    "{{- eos_token if loop.last and message.role == 'assistant' else '\\n\\n' }}"
-    "{%- endfor %}"
-    "{%- if add_generation_prompt %}{{- '### Assistant:\\n' }}{%- endif %}"
-)
-
 CHAT_TEMPLATES: dict[TemplateName, str] = {
     "alpaca": (
         "{%- for message in messages %}"
@@ -92,7 +84,13 @@ CHAT_TEMPLATES: dict[TemplateName, str] = {
         "{%- for message in messages %}{{- message.content }}"
         "{{- eos_token if message.role == 'assistant' else '' }}{%- endfor %}"
     ),
-    "chat": _HEADED,
+    "chat": (
+        "{%- for message in messages %}"
+        "{{- '### ' + (message.role | capitalize) + ':\\n' + message.content }}"
+        "{{- eos_token if loop.last and message.role == 'assistant' else '\\n\\n' }}"
+        "{%- endfor %}"
+        "{%- if add_generation_prompt %}{{- '### Assistant:\\n' }}{%- endif %}"
+    ),
 }
 """The same for a conversation, in the form that Hugging Face tokenizers keep (Jinja)."""
 

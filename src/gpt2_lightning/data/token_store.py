@@ -5,11 +5,11 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
-from gpt2_lightning.data.corpus import Split
+from gpt2_lightning.data.corpus import Corpus, Split
 from gpt2_lightning.files.arrays import FileArray, NumberArray
 from gpt2_lightning.files.digests import FileDigests
 
@@ -58,27 +58,62 @@ class SplitCounts:
 
 @dataclass(frozen=True)
 class TokenStore(ABC):
-    """An opened store.
+    """An opened store: a folder with `<split>.ends.bin`, `manifest.json` and the rest.
 
     Attributes:
+        folder: where it lies.
         fingerprint: of text, tokenizer and options.
         vocab_size: entries of the tokenizer.
         rejected: records that were left out.
+        files: SHA-256 of every file by its name in the folder.
         splits: counts by split.
     """
 
+    folder: Path
     fingerprint: str
     vocab_size: int
     rejected: int
+    files: dict[str, str]
     splits: dict[Split, SplitCounts]
+
+    announcement: ClassVar[str]
+    """What is said before one is built, of a corpus by its `name` into a `folder`."""
+
+    @classmethod
+    @abstractmethod
+    def build(cls, corpus: Corpus, work: Path) -> dict[str, Any]:
+        """Write the files of a corpus' store into a folder; returns what its manifest says of them.
+
+        Raises:
+            InputError: if something of the corpus cannot be used.
+        """
+
+    @classmethod
+    def open(cls, folder: Path, corpus: Corpus, digests: FileDigests) -> "TokenStore":
+        """The store in a folder, after a look whether its files are those that were written.
+
+        Raises:
+            ValueError: if a file has another content than it should.
+        """
+        manifest = json.loads((folder / "manifest.json").read_text())
+        for name, sha256 in manifest["files"].items():
+            if digests(folder / name) != sha256:
+                raise ValueError(f"{name} has another SHA-256 than the manifest says")
+        manifest["splits"] = {name: SplitCounts(**counts) for name, counts in manifest["splits"].items()}
+        return cls(folder=folder, **manifest, **cls._of_corpus(corpus))
+
+    @classmethod
+    def _of_corpus(cls, corpus: Corpus) -> dict[str, Any]:
+        """Attributes that come from the corpus each time."""
+        return {}
 
     @abstractmethod
     def tokens(self, split: Split) -> NumberArray:
         """All ids of a split, `(tokens,)`."""
 
-    @abstractmethod
-    def document_ends(self, split: Split) -> NumberArray:
+    def document_ends(self, split: Split) -> FileArray:
         """For each document, the position after its end-of-text, int64 `(documents,)`."""
+        return FileArray.whole(self.folder / f"{split}.ends.bin", "<i8")
 
     @abstractmethod
     def learned(self, split: Split) -> NumberArray | None:
@@ -87,56 +122,3 @@ class TokenStore(ABC):
     @abstractmethod
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """The tokenizer that made the ids."""
-
-
-@dataclass(frozen=True)
-class BuiltStore(TokenStore):
-    """A folder with `<split>.bin` (flat little-endian ids), `<split>.ends.bin` and the rest.
-
-    Where records were left out, its `quarantine.jsonl` says which and why.
-
-    Attributes:
-        folder: where it lies.
-        dtype: of the ids, `<u2` or `<u4`.
-        files: SHA-256 of every file by its name in the folder.
-    """
-
-    folder: Path
-    dtype: str
-    files: dict[str, str]
-
-    @classmethod
-    def open(cls, folder: Path, digests: FileDigests) -> "BuiltStore":
-        """The store in `folder`, after a look whether its files are those that were written.
-
-        Raises:
-            ValueError: if a file has another content than it should.
-        """
-        return cls(folder=folder, **read_manifest(folder, digests))
-
-    def tokens(self, split: Split) -> NumberArray:
-        return FileArray.whole(self.folder / f"{split}.bin", self.dtype)
-
-    def document_ends(self, split: Split) -> NumberArray:
-        return FileArray.whole(self.folder / f"{split}.ends.bin", "<i8")
-
-    def learned(self, split: Split) -> NumberArray | None:
-        path = self.folder / f"{split}.learned.bin"
-        return FileArray.whole(path, "|b1") if path.exists() else None
-
-    def tokenizer(self) -> PreTrainedTokenizerFast:
-        return AutoTokenizer.from_pretrained(self.folder / "tokenizer")
-
-
-def read_manifest(folder: Path, digests: FileDigests) -> dict[str, Any]:
-    """A store's `manifest.json`, after a look whether the folder's files are those that were written.
-
-    Raises:
-        ValueError: if a file has another content than it should.
-    """
-    manifest = json.loads((folder / "manifest.json").read_text())
-    for name, sha256 in manifest["files"].items():
-        if digests(folder / name) != sha256:
-            raise ValueError(f"{name} has another SHA-256 than the manifest says")
-    manifest["splits"] = {name: SplitCounts(**counts) for name, counts in manifest["splits"].items()}
-    return manifest

@@ -6,15 +6,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from jinja2 import TemplateError
 
-from gpt2_lightning.data.documents import Rejected
-from gpt2_lightning.data.sources.base import read_lines
 from gpt2_lightning.data.sources.records import JSONFiles
 from gpt2_lightning.data.templates import next_message
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.files.lines import read_lines
 from gpt2_lightning.inference.loading import load_model
 from gpt2_lightning.inference.output import opened
 from gpt2_lightning.locations import newest_export
@@ -51,7 +50,7 @@ def generate(
     """
     if prompt != prompt.encode(errors="replace").decode():
         raise InputError(f"--prompt {prompt!a}: is not UTF-8")
-    given = list(_prompts_in(Path(prompts))) if prompts else [prompt]
+    given = _prompts_in(Path(prompts)) if prompts else [prompt]
     if prompts and prompt:
         raise InputError("--prompt and --prompts exclude each other")
     model, tokenizer, place = load_model(_newest(logs) if run is None else run, "--run")
@@ -62,9 +61,7 @@ def generate(
     if not several:
         print(f"[{place}]", file=sys.stderr, flush=True)
         print(prompt, end="", flush=True)
-        (text,) = continue_texts(
-            model, tokenizer, given, sampling, show=lambda _, piece: print(piece, end="", flush=True)
-        )
+        (text,) = continue_texts(model, tokenizer, given, sampling, show=_show)
         print()
         if not text:
             print("(the model has ended the text at once; another --seed may go on)", file=sys.stderr)
@@ -73,6 +70,10 @@ def generate(
         for line in _lines(model, tokenizer, given, sampling, num_samples, batch_size):
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
             file.flush()
+
+
+def _show(_: int, piece: str) -> None:
+    print(piece, end="", flush=True)
 
 
 def _lines(
@@ -87,22 +88,20 @@ def _lines(
             yield {"prompt": prompt, "text": text, "seed": seed}
 
 
-def _prompts_in(path: Path) -> Iterator[str]:
+def _prompts_in(path: Path) -> list[str]:
     if not path.is_file():
         raise InputError(f"--prompts {str(path)!r}: no such file")
-    found = False
-    for prompt in _records(path) if ".jsonl" in path.suffixes else (line for _, line in read_lines(path)):
-        if isinstance(prompt, Rejected):
-            raise InputError(f"{prompt.origin}: {prompt.reason}")
-        found = True
-        yield prompt.removesuffix("\n")
+    if ".jsonl" in path.suffixes:
+        found = [document.text for document in JSONFiles(str(path), field="prompt").documents(_refuse)]
+    else:
+        found = [line or "" for _, line in read_lines(path, _refuse)]
     if not found:
         raise InputError(f"--prompts {str(path)!r}: is empty")
+    return [prompt.removesuffix("\n") for prompt in found]
 
 
-def _records(path: Path) -> Iterator[str | Rejected]:
-    for record in JSONFiles(str(path), field="prompt").documents():
-        yield record if isinstance(record, Rejected) else record.text
+def _refuse(origin: str, reason: str) -> NoReturn:
+    raise InputError(f"{origin}: {reason}")
 
 
 def _newest(logs: str) -> str:
@@ -134,13 +133,8 @@ def chat(sampling: Sampling, run: str | None = None, logs: str = "logs") -> None
             messages = []
             continue
         messages.append({"role": "user", "content": line})
-        answer = continue_texts(
-            model,
-            tokenizer,
-            [conversation(tokenizer, messages)],
-            sampling,
-            show=lambda _, piece: print(piece, end="", flush=True),
-        )[0]
+        asked = conversation(tokenizer, messages)
+        (answer,) = continue_texts(model, tokenizer, [asked], sampling, show=_show)
         print()
         messages.append({"role": "assistant", "content": answer})
 

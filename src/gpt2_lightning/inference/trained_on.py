@@ -1,6 +1,7 @@
 """What a run was trained on, and what of other text is in it."""
 
 import hashlib
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,8 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from gpt2_lightning.data.corpus import Corpus
 from gpt2_lightning.data.documents import Document
-from gpt2_lightning.errors import InputError
-from gpt2_lightning.inference.held_out import Text, documents_of
+from gpt2_lightning.errors import InputError, placed
+from gpt2_lightning.inference.held_out import Texts, documents_of
 from gpt2_lightning.locations import locate
 from gpt2_lightning.runs.run import Run
 
@@ -24,26 +25,35 @@ def corpus_options(name: str) -> dict[str, Any] | None:
     return run.config["data"]["corpus"] if (run := Run.around(path)) else None
 
 
-def corpus_of(name: str) -> Corpus | None:
-    """The same, ready to be read; `None` too for token files, which hold no documents."""
+def seen_documents(texts: Texts, name: str) -> list[int] | None:
+    """How many documents of each source are, to the letter, in the training split of a model's run too.
+
+    The whole training text is read for it.
+
+    Args:
+        texts: to look for.
+        name: folder of a run, or of its export; `None` is returned for a model of no run.
+
+    Raises:
+        InputError: if what the run was trained on cannot be read, or is token files.
+    """
     if (options := corpus_options(name)) is None:
         return None
+    wanted = [list(map(_digest, documents)) for documents in texts.values()]
+    everything = set(chain.from_iterable(wanted))
+    try:
+        with placed("--data.corpus"):
+            training = map(_digest, documents_of(_corpus_of(options), "train"))
+            found = {digest for digest in training if digest in everything}
+    except (ArgumentError, InputError) as error:
+        raise InputError(f"--seen true: the corpus of {name!r} cannot be read: {error}") from None
+    return [sum(digest in found for digest in digests) for digests in wanted]
+
+
+def _corpus_of(options: dict[str, Any]) -> Corpus:
     parser: Any = ArgumentParser(exit_on_error=False)
     parser.add_argument("--corpus", type=Corpus)
-    try:
-        corpus: Corpus = parser.instantiate_classes(parser.parse_object({"corpus": options})).corpus
-    except ArgumentError as error:
-        raise InputError(f"the corpus of its run: {error}") from None
-    return None if corpus.is_in_place else corpus
-
-
-def count_seen(texts: list[Text], trained_on: Corpus) -> list[int]:
-    """How many documents of each text are, to the letter, in the training split of a corpus too."""
-    wanted = [[_digest(document) for document in text.documents] for text in texts]
-    everything = {digest for digests in wanted for digest in digests}
-    training = map(_digest, documents_of(trained_on, "train"))
-    found = {digest for digest in training if digest in everything}
-    return [sum(digest in found for digest in digests) for digests in wanted]
+    return parser.instantiate_classes(parser.parse_object({"corpus": options})).corpus
 
 
 def _digest(document: Document) -> bytes:

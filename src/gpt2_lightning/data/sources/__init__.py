@@ -1,6 +1,6 @@
 """Where text comes from: each source yields documents, and knows what decides them."""
 
-from gpt2_lightning.data.sources.base import FileSource, Source
+from gpt2_lightning.data.sources.base import FileSource, Source, TextSource
 from gpt2_lightning.data.sources.hub import HubDataset
 from gpt2_lightning.data.sources.mixture import Mixture
 from gpt2_lightning.data.sources.python import PythonDocs, PythonSource
@@ -19,5 +19,6 @@ __all__ = [
     "PythonSource",
     "Source",
     "TextFiles",
+    "TextSource",
     "TokenFiles",
 ]

@@ -5,20 +5,23 @@ import json
 import re
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
-from gpt2_lightning.data.documents import Document, Record
-from gpt2_lightning.data.sources.base import Digest, Source, check_pattern
+from gpt2_lightning.data.documents import Document
+from gpt2_lightning.data.sources.base import Digest, TextSource, check_heading
 from gpt2_lightning.data.sources.records import document_of
+from gpt2_lightning.data.sources.text import joined
 from gpt2_lightning.data.templates import TemplateName
-from gpt2_lightning.errors import InputError
+from gpt2_lightning.errors import FieldError
+from gpt2_lightning.files.lines import Reject
 from gpt2_lightning.ranges import PositiveInt
 
 _COMMIT = re.compile("[0-9a-f]{40}")
 
 
-class HubDataset(Source):
+class HubDataset(TextSource):
     """A data set of the Hugging Face hub, or a local folder of such a shape; no remote code runs.
 
     Args:
@@ -59,18 +62,17 @@ class HubDataset(Source):
         self.revision = revision
         self.masks_prompts = self.is_instructions = template is not None
 
-    def put_at(self, place: str) -> None:
-        super().put_at(place)
-        check_pattern(self.heading, f"{place}.heading")
+    def check(self) -> None:
+        check_heading(self.heading)
         if self.heading and self.template:
-            raise InputError(f"{place}.heading: joins rows of plain text; leave it or {place}.template out")
+            raise FieldError("heading: joins rows of plain text; leave it or .template out")
 
     def fingerprint(self, digest: Digest) -> str:
         folder = Path(self.name)
         files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
         content = [
             digest(path) for path in files
-        ] or self._commit  # `datasets` has a folder's names and times
+        ] or self._commit  # `datasets` has a folder's times, not bytes
         settings = self.settings() | {"revision": content}
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
@@ -86,34 +88,20 @@ class HubDataset(Source):
         except Exception as error:
             self._fail(error)
 
-    def documents(self) -> Iterator[Record]:
-        records = self._joined() if self.heading else self._each()
-        for number, record in enumerate(records):
-            if number == self.max_documents:
-                return
-            yield record
+    def documents(self, reject: Reject) -> Iterator[Document]:
+        if self.heading:
+            rows = ((number, row and row.text) for number, row in self._documents_of_rows(reject))
+            whole = (Document(text, self._origin(number)) for number, text in joined(rows, self.heading))
+            yield from islice(whole, self.max_documents)
+        else:
+            for _, document in islice(self._documents_of_rows(reject), self.max_documents):
+                if document:
+                    yield document
 
-    def _each(self) -> Iterator[Record]:
+    def _documents_of_rows(self, reject: Reject) -> Iterator[tuple[int, Document | None]]:
+        """Number and document of each row; `None` for one that was rejected."""
         for number, row in enumerate(self._rows(), start=1):
-            yield document_of(row, self._origin(number), self.field, self.template)
-
-    def _joined(self) -> Iterator[Record]:
-        """Rows up to the next heading as one document; one with a row that is no text is left out."""
-        text: list[str] = []
-        start, readable = 1, True
-        for number, row in enumerate(self._rows(), start=1):
-            line = document_of(row, self._origin(number), self.field, None)
-            if not isinstance(line, Document):
-                yield line
-                readable = False
-                continue
-            if re.match(self.heading or "", line.text):
-                if text and readable:
-                    yield Document("".join(text), self._origin(start))
-                text, start, readable = [], number, True
-            text.append(line.text)
-        if text and readable:
-            yield Document("".join(text), self._origin(start))
+            yield number, document_of(row, self._origin(number), self.field, self.template, reject)
 
     def _origin(self, row: int) -> str:
         return f"{self.name} {self.split}: row {row}"
@@ -132,8 +120,8 @@ class HubDataset(Source):
 
     def _fail(self, error: Exception) -> NoReturn:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(
-            f"{self.place}.name {self.name!r} (config {self.config!r}, split {self.split!r}, "
+        raise FieldError(
+            f"name {self.name!r} (config {self.config!r}, split {self.split!r}, "
             f"revision {self.revision!r}) cannot be read: {reason}. Check the names on the hub; without a "
             "network, read it once where there is one and copy its cache (HF_HOME), or give local files with "
             "DATA=json or DATA=parquet"

@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from gpt2_lightning.data.documents import Document, Record
-from gpt2_lightning.data.sources.base import Digest, Source
-from gpt2_lightning.data.sources.token_files import TokenFiles
-from gpt2_lightning.errors import InputError
+from gpt2_lightning.data.documents import Document
+from gpt2_lightning.data.sources.base import Digest, Source, TextSource
+from gpt2_lightning.errors import FieldError, placed
+from gpt2_lightning.files.lines import Reject, ignore
 
 
-class Mixture(Source):
+class Mixture(TextSource):
     """Several sources, each with a weight: how often its documents come in one epoch.
 
     With the weight 2 an epoch holds each document twice, with 0.5 half of the documents, chosen by
@@ -29,38 +29,40 @@ class Mixture(Source):
         self.masks_prompts = any(source.masks_prompts for source in sources)
         self.is_instructions = all(source.is_instructions for source in sources)
 
-    def put_at(self, place: str) -> None:
-        super().put_at(place)
+    def check(self) -> None:
         if len(self.weights) != len(self.sources) or not self.sources or min(self.weights) <= 0:
-            raise InputError(
-                f"{place}.weights {self.weights}: give one positive number for each of the "
-                f"{len(self.sources)} sources"
+            raise FieldError(
+                f"weights {self.weights}: give one positive number for each of the {len(self.sources)} "
+                "sources"
             )
         for number, source in enumerate(self.sources):
-            source.put_at(f"{place}.sources[{number}]")
-            if isinstance(source, Mixture | TokenFiles):
-                raise InputError(
-                    f"{source.place} {type(source).__name__}: a mixture takes sources of documents alone; "
+            with placed(f"sources[{number}]"):
+                source.check()
+            if isinstance(source, Mixture) or not isinstance(source, TextSource):
+                raise FieldError(
+                    f"sources[{number}] {type(source).__name__}: a mixture takes sources of documents alone; "
                     "mix them before, or list all files of one kind in its `paths`"
                 )
 
     def fingerprint(self, digest: Digest) -> str:
-        parts = [self.weights, [source.fingerprint(digest) for source in self.sources]]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        digests = []
+        for number, source in enumerate(self.sources):
+            with placed(f"sources[{number}]"):
+                digests.append(source.fingerprint(digest))
+        return hashlib.sha256(json.dumps([self.weights, digests]).encode()).hexdigest()
 
-    def documents(self) -> Iterator[Record]:
-        for source, weight in zip(self.sources, self.weights, strict=True):
+    def documents(self, reject: Reject) -> Iterator[Document]:
+        for number, (source, weight) in enumerate(zip(self.sources, self.weights, strict=True)):
+            assert isinstance(source, TextSource)
             for copy in range(math.ceil(weight)):
                 share = min(1.0, weight - copy)
-                for record in source.documents():
-                    if isinstance(record, Document):
-                        chosen = _position(record.text) < share
+                with placed(f"sources[{number}]"):
+                    for document in source.documents(reject if copy == 0 else ignore):
+                        chosen = _position(document.text) < share
                         if not copy and chosen:
-                            yield record
+                            yield document
                         elif not copy or chosen:
-                            yield replace(record, only_for="train" if copy else "held out")
-                    elif not copy:
-                        yield record
+                            yield replace(document, only_for="train" if copy else "held out")
 
 
 def _position(text: str) -> float:

@@ -8,13 +8,14 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from gpt2_lightning.data.documents import Document, Record
-from gpt2_lightning.data.sources.base import LocalSource
+from gpt2_lightning.data.documents import Document
+from gpt2_lightning.data.sources.base import LocalSource, TextSource
+from gpt2_lightning.files.lines import Reject
 
 _NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
 
 
-class _StandardLibrary(LocalSource):
+class _StandardLibrary(LocalSource, TextSource):
     def __init__(self) -> None:
         self._library = Path(sysconfig.get_path("stdlib"))
 
@@ -33,7 +34,7 @@ class PythonDocs(_StandardLibrary):
     standard library, one document per module. The modules are read with `ast`, never imported.
     """
 
-    def documents(self) -> Iterator[Record]:
+    def documents(self, reject: Reject) -> Iterator[Document]:
         for path in self.files():
             name = path.relative_to(self._library)
             tree = _parse(path)
@@ -47,7 +48,7 @@ class PythonDocs(_StandardLibrary):
 class PythonSource(_StandardLibrary):
     """The Python code of the standard library, one document per module: about 10 MB, no network."""
 
-    def documents(self) -> Iterator[Record]:
+    def documents(self, reject: Reject) -> Iterator[Document]:
         for path in self.files():
             with tokenize.open(path) as file:
                 yield Document(file.read(), path.relative_to(self._library).as_posix())

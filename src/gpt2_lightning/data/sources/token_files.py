@@ -1,16 +1,15 @@
 """Token files that others made, read in place."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from gpt2_lightning.data.documents import Record
-from gpt2_lightning.data.sources.base import FileSource, unreadable
+from gpt2_lightning.data.sources.base import FileSource
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.files.arrays import FileArray
+from gpt2_lightning.files.lines import unreadable
 
 _HEADER_BYTES = 256 * 4
 _MAGIC = {20240520: "<u2", 20240801: "<u4"}  # llm.c: GPT-2 and Llama 3; modded-nanogpt uses the first
@@ -42,9 +41,6 @@ class TokenFiles(FileSource):
     def __init__(self, paths: str | list[str], dtype: Literal["uint16", "uint32"] = "uint16") -> None:
         super().__init__(paths)
         self.dtype = dtype
-
-    def documents(self) -> Iterator[Record]:
-        raise TypeError("token files hold no text")
 
     def shards(self) -> list[Shard]:
         """The files, none of them held open.

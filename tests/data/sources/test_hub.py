@@ -1,12 +1,19 @@
-"""Data sets and tokenizers from a hub, in a process of its own with a cache of its own."""
+"""Data sets of a hub: from a local folder, and in a process of its own with a cache of its own."""
 
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from gpt2_lightning.data.corpus import Corpus
+from gpt2_lightning.data.sources import HubDataset, JSONFiles
 from gpt2_lightning.data.tokenizer import Pretrained
+from gpt2_lightning.errors import InputError
+from tests.data.sources.reading import jsonl, reasons, texts
 from tests.hub import serve
 
 CODE = """
@@ -88,3 +95,37 @@ def test_a_hub_data_set_whole_streamed_offline_and_missing(tmp_path: Path, gpt2_
         assert "--data.corpus.source.name 'owner/nothing'" in missing
     gone = run(endpoint, tmp_path / "home", "owner/corpus", HF_HUB_OFFLINE="1")
     assert gone == expected
+
+
+def test_hub_dataset_from_a_local_folder_joins_rows_by_heading(tmp_path: Path):
+    rows = [" = A = \n", "one\n", " = = part = = \n", " = B = \n", "two\n"]
+    jsonl(tmp_path / "train.jsonl", *({"text": row} for row in rows))
+    assert texts(HubDataset(str(tmp_path), heading=" = [^=]")) == ["".join(rows[:3]), "".join(rows[3:])]
+    assert texts(HubDataset(str(tmp_path), streaming=True, max_documents=2)) == rows[:2]
+
+
+def test_joined_rows_with_one_that_is_no_text_are_left_out_whole(tmp_path: Path):
+    rows = [" = A = \n", None, " = B = \n", "two\n"]
+    jsonl(tmp_path / "train.jsonl", *({"text": row} for row in rows))
+    source = HubDataset(str(tmp_path), heading=" = [^=]")
+    assert texts(source) == ["".join(str(row) for row in rows[2:])]
+    assert len(reasons(source)) == 1
+
+
+@pytest.mark.parametrize(
+    "options", [{"heading": "("}, {"heading": "x", "template": "alpaca"}], ids=["pattern", "template"]
+)
+def test_hub_options_that_cannot_work_are_refused(options: dict[str, Any]):
+    with pytest.raises(InputError, match=r"--data.corpus.test.heading"):
+        Corpus(JSONFiles("a"), test=HubDataset("owner/set", **options))
+
+
+@pytest.mark.parametrize("options", [{"name": "nowhere/no-such-set"}, {"split": "tset"}, {"config": "other"}])
+def test_hub_dataset_that_cannot_be_read_names_the_option(
+    tmp_path: Path, options: dict[str, str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    jsonl(tmp_path / "train.jsonl", {"text": "x"})
+    source = HubDataset(**({"name": str(tmp_path)} | options))
+    with pytest.raises(InputError, match=r"^name .* cannot be read: .*DATA=json"):
+        texts(source)
