@@ -71,7 +71,7 @@ def _key(corpus: Corpus, digests: FileDigests) -> str:
 
 def _sweep(root: Path, own: Path) -> None:
     """Remove what builds that were killed have left; one that is at work holds its lock."""
-    for part in root.glob("*.part"):
+    for part in filter(Path.is_dir, root.glob("*.part")):
         folder = root / part.name.split(".")[0]
         lock = nullcontext() if folder == own else FileLock(f"{folder}.lock", timeout=0)  # our own is held
         with suppress(Timeout), lock:
