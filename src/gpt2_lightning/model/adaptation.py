@@ -51,17 +51,12 @@ def freeze(model: GPT2LMHeadModel, trainable: Trainable) -> None:
         part.requires_grad_(True)
 
 
-def check(trainable: Trainable, adapter: "PeftConfig | None", config: GPT2Config) -> None:
-    """Refuse what cannot train.
+def check_trainable(trainable: Trainable, config: GPT2Config) -> None:
+    """Refuse layers that are not there, or nothing that trains.
 
     Raises:
         InputError: naming the option and the remedy.
     """
-    if trainable.layers is not None and adapter is not None:
-        raise InputError(
-            f"--model.trainable.layers {trainable.layers} and --model.adapter exclude each other: an adapter "
-            "trains its own weights alone"
-        )
     if (trainable.layers or 0) > config.n_layer:
         raise InputError(
             f"--model.trainable.layers {trainable.layers}: the model has {config.n_layer} blocks"

@@ -8,7 +8,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from gpt2_lightning.data.tokenizer import end_of_text_id
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.locations import locate
-from gpt2_lightning.model.adaptation import Trainable, check, check_adapter, freeze, inject
+from gpt2_lightning.model.adaptation import Trainable, check_adapter, check_trainable, freeze, inject
 from gpt2_lightning.model.architecture import Architecture, build
 from gpt2_lightning.model.pretrained import digest, fit_vocabulary, load, read_config, reconciled, shorten
 
@@ -63,8 +63,13 @@ class Recipe:
             path = locate(self.pretrained, "--model.pretrained")
             config = reconciled(read_config(path), self.architecture, path)
         _check_shape(config, block_size)
-        check(self.trainable, self.adapter, config)
+        check_trainable(self.trainable, config)
         if self.adapter is not None:
+            if self.trainable.layers is not None:
+                raise InputError(
+                    f"--model.trainable.layers {self.trainable.layers} and --model.adapter exclude each "
+                    "other: an adapter trains its own weights alone"
+                )
             if self.change_tokenizer:
                 raise InputError(
                     "--model.change_tokenizer true: the new entries would never train beside "
