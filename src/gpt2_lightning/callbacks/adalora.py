@@ -20,7 +20,7 @@ class AdaLoRA(Callback):
     """Adds the penalty to each optimizer step's gradients, and gives ranks to the matrices that need them.
 
     The penalty's gradients come in `on_before_optimizer_step`, unscaled and before clipping: this callback
-    must stand before those that look at gradients. Ranks are allocated after the step, in
+    must stand before those that read gradients. Ranks are allocated after the step, in
     `on_train_batch_end`. Records no metrics.
     """
 
@@ -77,10 +77,10 @@ def _importance(model: Any) -> dict[str, dict[str, Tensor]]:
 
 
 def _set_total_steps(model: Any, steps: float) -> None:
-    """Tell the allocator how long the run is, in optimizer steps, whatever its configuration says.
+    """Tell the allocator the length of the run in optimizer steps, in place of its configuration's.
 
     Raises:
-        InputError: if nobody knows, or it is too short for the configuration's `tinit` and `tfinal`.
+        InputError: if that is not known, or too short for the configuration's `tinit` and `tfinal`.
     """
     config = model.active_peft_config
     if not config.tinit + 1 < steps - config.tfinal < math.inf:

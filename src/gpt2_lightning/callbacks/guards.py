@@ -1,4 +1,4 @@
-"""What stops a run that has gone wrong, or says that it might."""
+"""What stops a run whose numbers have gone wrong."""
 
 import json
 from pathlib import Path
@@ -23,9 +23,9 @@ class Guards(Callback):
 
     A step whose NLL or gradient norm is NaN or infinite ends the run with exit code 1. No checkpoint is
     written after it, and the rows that it was computed from lie in `nonfinite/step_<n>.jsonl` of the run's
-    folder. On a CPU every step is looked at, on a GPU those that are recorded and every one before a
-    checkpoint, so that no other step waits for the device. In fp16 infinite gradients are the loss
-    scaler's affair, which leaves such steps out. The numbers are the module's `step_nll` and `grad_norm`.
+    folder. On a CPU every step is checked; on a GPU recorded steps, and all of them before a checkpoint, so
+    that no other step waits for the device. In fp16 the loss scaler leaves steps with infinite gradients
+    out. The numbers are the module's `step_nll` and `grad_norm`.
 
     Args:
         skip_nonfinite_steps: so many of such steps are left out, weights and optimizer untouched, and
@@ -64,7 +64,7 @@ class Guards(Callback):
                 f"step {step} is left out: its loss or gradient is not finite"
             )
         record(trainer, {metrics.EVENT_SKIPPED_STEPS: float(self._skipped)}, step)
-        self._step = step  # looked at
+        self._step = step  # checked
 
     def _is_finite(self, nll: Tensor, grad_norm: Tensor) -> Tensor:
         return nll.isfinite() if self._scaler is not None else nll.isfinite() & grad_norm.isfinite()
