@@ -31,6 +31,7 @@ LEAVES = [
     "model/attention",
     "model/architecture",
     "model/sampling",
+    "model/hidden_states",
     "model/generation",
     "model/scoring",
 ]

@@ -101,6 +101,15 @@ def test_a_step_that_is_left_out_leaves_the_ranks_alone(base: str, train: Callab
     assert all(parameter.isfinite().all() for parameter in module.parameters())
 
 
+def test_a_step_that_overflows_in_fp16_tells_nothing_of_importance(base: str, train: Callable[..., Trainer]):
+    for scale, remembers in ((2.0**60, False), (1.0, True)):
+        plugins = [MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu", init_scale=scale))]
+        module = module_of(base, adalora())
+        train([AdaLoRA(), StopAt(2)], module=module, max_steps=8, limit_val_batches=0, plugins=plugins)
+        model: Any = module.model
+        assert bool(model.base_model.rankallocator.ipt) == remembers
+
+
 def test_a_run_that_is_too_short_for_its_settings_is_refused(base: str, train: Callable[..., Trainer]):
     with pytest.raises(InputError, match=r"adapter.tinit 5 and .*tfinal 1 need a longer run .* 6 steps"):
         train([AdaLoRA()], module=module_of(base, adalora(tinit=5)), max_steps=6)

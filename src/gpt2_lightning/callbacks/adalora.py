@@ -20,7 +20,7 @@ class AdaLoRA(Callback):
     """Adds the penalty to each optimizer step's gradients, and gives ranks to the matrices that need them.
 
     The penalty's gradients come in `on_before_optimizer_step`, unscaled and before clipping: this callback
-    must stand before those that look at gradients. Ranks are allocated after the step, in
+    must stand before those that read gradients. Ranks are allocated after the step, in
     `on_train_batch_end`. Records no metrics.
     """
 
@@ -45,9 +45,14 @@ class AdaLoRA(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if ends_step(trainer, batch_idx):
-            has_scaler = getattr(trainer.precision_plugin, "scaler", None) is not None
-            _allocate(pl_module.model, trainer.global_step, may_overflow=has_scaler)
+        if not ends_step(trainer, batch_idx):
+            return
+        module: Any = pl_module
+        in_fp16 = getattr(trainer.precision_plugin, "scaler", None) is not None
+        if in_fp16 and not module.grad_norm.isfinite():  # the scaler has left the step out
+            return
+        if any(parameter.grad is not None for parameter in module.parameters()):  # else the guards have
+            module.model.base_model.update_and_allocate(trainer.global_step)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -72,10 +77,10 @@ def _importance(model: Any) -> dict[str, dict[str, Tensor]]:
 
 
 def _set_total_steps(model: Any, steps: float) -> None:
-    """Tell the allocator how long the run is, in optimizer steps, whatever its configuration says.
+    """Tell the allocator the length of the run in optimizer steps, in place of its configuration's.
 
     Raises:
-        InputError: if nobody knows, or it is too short for the configuration's `tinit` and `tfinal`.
+        InputError: if that is not known, or too short for the configuration's `tinit` and `tfinal`.
     """
     config = model.active_peft_config
     if not config.tinit + 1 < steps - config.tfinal < math.inf:
@@ -102,14 +107,3 @@ def add_penalty_gradients(model: Any) -> None:
 def _distance(rows: Tensor) -> Tensor:
     """How far the rows `(r, d)` are from orthonormal, a Frobenius norm."""
     return torch.linalg.matrix_norm(rows @ rows.T - torch.eye(len(rows), device=rows.device))
-
-
-def _allocate(model: Any, step: int, may_overflow: bool) -> None:
-    """Allocate ranks after optimizer step `step`, by its gradients.
-
-    Gradients that are infinite (fp16), whose step was left out, tell nothing of importance; nor does a step
-    without any.
-    """
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    if gradients and not (may_overflow and not all(gradient.isfinite().all() for gradient in gradients)):
-        model.base_model.update_and_allocate(step)

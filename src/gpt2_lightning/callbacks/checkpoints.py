@@ -18,7 +18,7 @@ from gpt2_lightning.files.whole import remove_parts
 from gpt2_lightning.model.run_length import ends_step, total_steps
 from gpt2_lightning.ranges import NonNegativeInt
 
-_SECONDS_BETWEEN_QUESTIONS = 2.0  # of the ranks to each other, whether one was asked to stop
+_SECONDS_BETWEEN_QUESTIONS = 2.0  # between checks whether any rank was asked to stop
 
 
 class Checkpoints(Checkpoint):
@@ -30,9 +30,9 @@ class Checkpoints(Checkpoint):
     resumed run draws what the uninterrupted one would have drawn.
 
     The last optimizer step is always followed by a validation, wherever `val_check_interval` falls.
-    Ctrl-C, SIGTERM and SIGUSR1 finish the optimizer step, save and end the run, a validation that is due
-    left to the run that goes on; a second one ends it at once. Several ranks agree on it every two
-    seconds, and not inside a validation.
+    Ctrl-C, SIGTERM and SIGUSR1 finish the optimizer step, save and end the run; a validation that is due
+    is left to the resumed run. A second signal ends the run at once. Several ranks agree every two seconds,
+    and not inside a validation.
 
     Args:
         every_n_steps: optimizer steps between checkpoints besides those after validation; 0 means
@@ -76,7 +76,7 @@ class Checkpoints(Checkpoint):
             self._validate(trainer)
 
     def _validate(self, trainer: Trainer) -> None:
-        """The validation that a run which was stopped has left; Lightning 2.6 would skip it."""
+        """The validation that a stopped run has left; Lightning 2.6 would skip it."""
         self._restore_random_state(trainer)
         trainer.validating = True
         trainer.fit_loop.epoch_loop.val_loop.restarting = False  # from its first batch
@@ -101,7 +101,7 @@ class Checkpoints(Checkpoint):
             trainer.should_stop = False  # `max_time` may be over: the step is finished first
             return
         if trainer.global_step >= self._total_steps:
-            trainer.should_stop = True  # the run is over; said this way, Lightning validates once more
+            trainer.should_stop = True  # the run has finished; ended this way, Lightning validates once more
         stopping = self._is_stop_wanted(trainer)
         if stopping or (self.every_n_steps and trainer.global_step % self.every_n_steps == 0):
             epoch_loop, batches = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
@@ -111,7 +111,7 @@ class Checkpoints(Checkpoint):
             raise self._signals.interruption()
 
     def _is_stop_wanted(self, trainer: Trainer) -> bool:
-        """Whether any rank was asked to stop; a run that is at its end goes on to its last validation."""
+        """Whether any rank was asked to stop; a run at its last step still validates."""
         if trainer.global_step >= self._total_steps:
             return False
         if trainer.world_size == 1:
@@ -156,7 +156,7 @@ class Checkpoints(Checkpoint):
     def _save_last(self, trainer: Trainer, validation_due: bool = False) -> None:
         self._validation_due = validation_due
         for logger in trainer.loggers:
-            logger.save()  # a run that goes on from here finds every record up to here
+            logger.save()  # a run resumed from here finds every record up to here
         trainer.save_checkpoint(self.last)
         self._saved_step = trainer.global_step
 
@@ -187,7 +187,7 @@ class Checkpoints(Checkpoint):
             "best_nll": self.best_nll,
             "best_step": self.best_step,
             "validation_due": self._validation_due,
-            # before the first batch, those of the checkpoint that the run goes on from
+            # before the first batch, those of the checkpoint that was resumed
             "random_states": self._random_states or _of_every_rank(random_state()),
         }
 

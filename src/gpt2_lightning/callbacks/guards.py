@@ -1,8 +1,8 @@
-"""What stops a run that has gone wrong, or says that it might."""
+"""What stops a run whose numbers have gone wrong."""
 
 import json
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -18,21 +18,14 @@ from gpt2_lightning.ranges import NonNegativeInt
 _LEAST_SCALE = 2.0**-10  # of the loss in fp16; it starts at 2^16 and is halved at each overflow
 
 
-class _HasStepTensors(Protocol):
-    """A module that keeps the numbers of its latest optimizer step, on its device."""
-
-    step_nll: Tensor
-    grad_norm: Tensor
-
-
 class Guards(Callback):
     """Stops a run whose loss or gradient is not finite.
 
     A step whose NLL or gradient norm is NaN or infinite ends the run with exit code 1. No checkpoint is
     written after it, and the rows that it was computed from lie in `nonfinite/step_<n>.jsonl` of the run's
-    folder. On a CPU every step is looked at, on a GPU those that are recorded and every one before a
-    checkpoint, so that no other step waits for the device. In fp16 infinite gradients are the loss
-    scaler's affair, which leaves such steps out.
+    folder. On a CPU every step is checked; on a GPU recorded steps, and all of them before a checkpoint, so
+    that no other step waits for the device. In fp16 the loss scaler leaves steps with infinite gradients
+    out. The numbers are the module's `step_nll` and `grad_norm`.
 
     Args:
         skip_nonfinite_steps: so many of such steps are left out, weights and optimizer untouched, and
@@ -57,7 +50,8 @@ class Guards(Callback):
             return
         gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
-        if self._is_finite(cast(_HasStepTensors, pl_module).step_nll, norm):
+        module: Any = pl_module
+        if self._is_finite(module.step_nll, norm):
             return
         for parameter in pl_module.parameters():
             parameter.grad = None  # which makes the optimizer leave it as it is
@@ -70,7 +64,7 @@ class Guards(Callback):
                 f"step {step} is left out: its loss or gradient is not finite"
             )
         record(trainer, {metrics.EVENT_SKIPPED_STEPS: float(self._skipped)}, step)
-        self._step = step  # looked at
+        self._step = step  # checked
 
     def _is_finite(self, nll: Tensor, grad_norm: Tensor) -> Tensor:
         return nll.isfinite() if self._scaler is not None else nll.isfinite() & grad_norm.isfinite()
@@ -81,7 +75,7 @@ class Guards(Callback):
         if trainer.global_step == self._step:
             return
         self._step = trainer.global_step
-        module = cast(_HasStepTensors, pl_module)
+        module: Any = pl_module
         finite, on_cpu = self._is_finite(module.step_nll, module.grad_norm), pl_module.device.type == "cpu"
         if not on_cpu or not finite:
             self._first_bad = torch.where(~finite & (self._first_bad < 0), self._step, self._first_bad)
@@ -102,12 +96,12 @@ class Guards(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        self._stop_if_bad(trainer, cast(_HasStepTensors, pl_module))
+        self._stop_if_bad(trainer, pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.on_save_checkpoint(trainer, pl_module, {})
 
-    def _stop_if_bad(self, trainer: Trainer, module: _HasStepTensors) -> None:
+    def _stop_if_bad(self, trainer: Trainer, module: Any) -> None:
         step = int(self._first_bad)
         if step < 0:
             return

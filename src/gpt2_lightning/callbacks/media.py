@@ -1,4 +1,4 @@
-"""Samples and histograms, in whichever of TensorBoard and W&B a run logs to."""
+"""Samples and histograms in TensorBoard and W&B, whichever a run logs to."""
 
 import re
 from collections.abc import Iterable
@@ -46,7 +46,7 @@ class Histogram:
         if low == high:
             low, high = low - 0.5, high + 0.5
         if torch.are_deterministic_algorithms_enabled():
-            values = values.cpu()  # histc has no such one on CUDA
+            values = values.cpu()  # histc is not deterministic on CUDA
         counts = sum(torch.histc(some, _BINS, low, high).double() for some in values.split(_EXACT))
         assert isinstance(counts, Tensor)
         return cls(

@@ -46,7 +46,7 @@ class SampleGenerator(Callback):
         self.sampling = sampling
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take back the samples of an earlier try that are past the step that this run goes on from."""
+        """Remove an earlier try's samples past the step that this run resumes from."""
         if trainer.is_global_zero:
             take_back(_path(trainer), trainer.global_step)
 

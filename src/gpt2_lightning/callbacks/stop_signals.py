@@ -1,4 +1,4 @@
-"""Being asked to stop, by Ctrl-C or by a scheduler."""
+"""Signals to stop, from Ctrl-C or a scheduler."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ class RunInterrupted(BaseException):
 
 
 class StopSignals:
-    """Ctrl-C, SIGTERM and SIGUSR1, kept until the optimizer step is over.
+    """Ctrl-C, SIGTERM and SIGUSR1, kept until the optimizer step has finished.
 
     A second one ends the process at once. SLURM announces the end of a job's time by the signal of
     `#SBATCH --signal=USR1@120`; a job stopped by it is put back into the queue.
@@ -34,19 +34,19 @@ class StopSignals:
         self._is_talking = True
 
     def install(self, is_talking: bool) -> None:
-        """Take the signals; `is_talking` says that one was taken."""
+        """Take the signals; with `is_talking`, print when one arrives."""
         self._is_talking = is_talking
         self._earlier = {number: signal.signal(number, self._take) for number in _EXIT_CODES}
 
     def restore(self) -> None:
-        """Give the signals back to whom they were taken from."""
+        """Put the earlier handlers back."""
         for number, handler in self._earlier.items():
             signal.signal(number, handler)
         self._earlier = {}
 
     def interruption(self) -> RunInterrupted:
-        """What to raise, once the run is saved; a SLURM job that was told of its end is queued again."""
-        number = signal.Signals(self.received or signal.SIGTERM)  # which another rank has got
+        """What to raise once the run is saved; a SLURM job that got SIGUSR1 is queued again."""
+        number = signal.Signals(self.received or signal.SIGTERM)  # if another rank got it
         job = os.environ.get("SLURM_JOB_ID")
         if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
             job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"

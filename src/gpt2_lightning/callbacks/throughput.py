@@ -1,4 +1,4 @@
-"""How fast training goes, and how long it will still take."""
+"""Training speed, and the time left."""
 
 import time
 from typing import Any, NamedTuple, cast
@@ -114,7 +114,7 @@ class Throughput(Callback):
         self.tokens += batch["input_ids"].numel() * trainer.world_size
         self.seconds += time.perf_counter() - self._batch_started
         waited = datamodule_of(trainer).wait_seconds
-        if self._is_cuda:  # which goes on computing meanwhile
+        if self._is_cuda:  # which computes meanwhile
             self.seconds += waited - self._waited
         self._waited = waited
         if due:

@@ -57,12 +57,12 @@ class WarmupSchedule(Callback):
 
     Sets the rate of every parameter group before each micro-batch, from the group's own peak rate
     and `lr_multiplier`. It keeps no state: a resumed run continues the same curve. Where
-    `trainer.max_time` ends the run, its length in steps is estimated anew at each step from the pace
+    `trainer.max_time` ends the run, its length in steps is estimated again at each step from the pace
     so far, so that the curve ends with the time, unless a long validation takes its last part. Records
     `train/learning_rate`, of the first group, every `trainer.log_every_n_steps` optimizer steps.
 
     Args:
-        warmup_steps: optimizer steps until the peak; takes the place of `warmup_fraction`.
+        warmup_steps: optimizer steps until the peak; overrides `warmup_fraction`.
         warmup_fraction: share of the run until the peak, where `warmup_steps` is not given.
         schedule: how the rate falls after the peak: `cosine`, `linear`, `inverse_sqrt`, `wsd` (stable,
             then a line down), or `constant`, which does not.
@@ -118,7 +118,7 @@ class WarmupSchedule(Callback):
         if self.warmup_steps is not None:
             return self.warmup_steps
         share = self.warmup_fraction * steps
-        return round(share) if math.isfinite(share) else 0  # of a run whose length nobody knows yet
+        return round(share) if math.isfinite(share) else 0  # the run's length is not known yet
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         step = trainer.global_step + 1

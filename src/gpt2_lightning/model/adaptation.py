@@ -1,4 +1,4 @@
-"""What of a GPT-2 trains: everything, its last blocks, or an adapter of PEFT's."""
+"""Which weights train: all of them, the last blocks, or a PEFT adapter."""
 
 import copy
 import warnings
@@ -51,17 +51,12 @@ def freeze(model: GPT2LMHeadModel, trainable: Trainable) -> None:
         part.requires_grad_(True)
 
 
-def check(trainable: Trainable, adapter: "PeftConfig | None", config: GPT2Config) -> None:
-    """Refuse what cannot train.
+def check_trainable(trainable: Trainable, config: GPT2Config) -> None:
+    """Refuse layers that are not there, or nothing that trains.
 
     Raises:
         InputError: naming the option and the remedy.
     """
-    if trainable.layers is not None and adapter is not None:
-        raise InputError(
-            f"--model.trainable.layers {trainable.layers} and --model.adapter exclude each other: an adapter "
-            "trains its own weights alone"
-        )
     if (trainable.layers or 0) > config.n_layer:
         raise InputError(
             f"--model.trainable.layers {trainable.layers}: the model has {config.n_layer} blocks"
@@ -83,11 +78,11 @@ def check_adapter(
     """Refuse an adapter that does not work with the rest of the run.
 
     Args:
-        adapter: a configuration of PEFT's.
+        adapter: a PEFT configuration.
         config: of the model that it adapts.
         block_size: tokens of a row.
         isolated: whether rows have documents that do not see each other.
-        gradient_checkpointing: whether activations are computed anew in the backward pass.
+        gradient_checkpointing: whether activations are recomputed in the backward pass.
 
     Raises:
         InputError: naming the options and the remedy.
@@ -135,7 +130,7 @@ def adapter_of(model: Any) -> "PeftConfig | None":
 
 
 def virtual_tokens(adapter: Any) -> int:
-    """Positions that a method of prompt learning takes; 0 for every other, and without an adapter."""
+    """Positions that prompt learning takes; 0 for every other method, and without an adapter."""
     return adapter.num_virtual_tokens or 0 if adapter is not None and adapter.is_prompt_learning else 0
 
 
@@ -144,7 +139,7 @@ def inject(model: GPT2LMHeadModel, adapter: "PeftConfig", path: str) -> "tuple[P
 
     Args:
         model: whose weights freeze.
-        adapter: a configuration of PEFT's; it is copied.
+        adapter: a PEFT configuration; it is copied.
         path: of the model, which the adapter's export names: a folder or a hub id.
 
     Returns:
@@ -163,9 +158,9 @@ def inject(model: GPT2LMHeadModel, adapter: "PeftConfig", path: str) -> "tuple[P
         adapter.fan_in_fan_out = True  # pyright: ignore[reportAttributeAccessIssue]
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what is checked below, or of its own way with transformers
+            warnings.simplefilter("ignore")  # of what is checked below, or of how PEFT calls transformers
             adapted = PeftModelForCausalLM(model, adapter)
-    except Exception as error:  # PEFT has one of each kind for what it cannot adapt
+    except Exception as error:  # PEFT raises many kinds for what it cannot adapt
         raise InputError(f"--model.adapter {type(adapter).__name__}: {error}") from None
     _check_untouched(adapted.get_base_model(), type(adapter).__name__)
     named = chain(adapted.named_parameters(remove_duplicate=False), adapted.named_buffers())

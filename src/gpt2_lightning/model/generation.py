@@ -32,13 +32,13 @@ def continue_texts(
     seeds: Sequence[int] | None = None,
     show: Show | None = None,
 ) -> list[str]:
-    """What the model writes after each of some prompts, the prompts themselves not included.
+    """What the model writes after each prompt, without the prompt.
 
-    The texts are those that each prompt and seed would give alone, up to the rounding of a batch. The
-    model's mode and the random state are afterwards what they were before.
+    Each text is what its prompt and seed would give alone, up to the rounding of a batch. The model's mode
+    and the random state stay as they were.
 
     Args:
-        model: a GPT-2, or one with an adapter of PEFT's.
+        model: a GPT-2, or one with a PEFT adapter.
         tokenizer: the one it was trained with.
         prompts: texts to continue; an empty one starts from end-of-text.
         sampling: how tokens are chosen.
@@ -126,7 +126,7 @@ class Continuation:
         return new
 
     def finish(self) -> str:
-        """What was held back; the half character that a text may end with is left out."""
+        """What was held back; half a character at the end of the text is left out."""
         return self._let_go(len(self._held))
 
     def _let_go(self, count: int) -> str:
@@ -143,9 +143,9 @@ def _overlap(text: str, stop: str) -> int:
 class _Texts:
     """Texts that a model continues side by side, one token each at a time.
 
-    Each text is read from a start of its own: where its next token would be past the context, the newest
-    half of the context is read anew. Texts have their last tokens in the same place of the cache; what
-    stands before a shorter one is masked.
+    Each text has its own first token in the context: when the context is full, the newest half of it is read
+    again. The last tokens of all texts stand at the same place of the cache; a shorter text is masked before
+    its start.
     """
 
     def __init__(self, model: Any, ids: list[list[int]]) -> None:
@@ -155,7 +155,7 @@ class _Texts:
         self._forward = gpt2_of(model) if self._virtual else model  # the virtual tokens are in the cache
         self._ids = [list(each) for each in ids]
         self._start = [max(0, len(each) - self._context) for each in ids]
-        self._rows = list(range(len(ids)))  # those that go on
+        self._rows = list(range(len(ids)))  # those that continue
 
     def generate(self, chooser: Chooser, take: Callable[[int, int], bool]) -> None:
         """Add tokens to every text until `take`, which gets its number and the token, says that it ends."""
@@ -192,7 +192,7 @@ class _Texts:
         return self._logits(inputs, torch.tensor([[self._length(row) - 1] for row in self._rows]))
 
     def _read_half(self, numbers: list[int]) -> None:
-        """Let texts go on from the newest half of their context, all but the last token of it."""
+        """Read the newest half of the context of some texts again, all but its last token."""
         count = max(1, self._context // 2) - 1
         for number in numbers:
             row = self._rows[number]
@@ -223,7 +223,7 @@ class _Texts:
             layer.cut(self._virtual, self._virtual + unseen)
 
     def _keep(self, numbers: list[int]) -> None:
-        """Go on with some of the texts only."""
+        """Continue some of the texts only."""
         if len(numbers) == len(self._rows):
             return
         self._rows = [self._rows[number] for number in numbers]

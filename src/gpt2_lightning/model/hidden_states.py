@@ -1,4 +1,4 @@
-"""What a model hands to its output layer, which is left out: losses and scores start from there."""
+"""The last hidden states of a model, from which losses and scores are computed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -11,13 +11,13 @@ from gpt2_lightning.model.attention import plainly_causal
 
 
 def hidden_states(model: Any, input_ids: Tensor, position_ids: Tensor | None = None) -> Tensor:
-    """The last hidden states `(B, T, D)`; those of an adapter's virtual tokens are left out.
+    """The last hidden states `(B, T, D)`, without those of an adapter's virtual tokens.
 
     Where `position_ids` start again from zero, another document starts, which sees nothing of
     the one before: `transformers` does so only without an attention mask and without a cache.
 
     Args:
-        model: a GPT-2, or one with an adapter of PEFT's, whose own forward pass is taken.
+        model: a GPT-2, or one with a PEFT adapter, whose own forward pass runs.
         input_ids: int64 `(B, T)`.
         position_ids: of rows with several documents, int64 `(B, T)`.
     """
@@ -31,7 +31,7 @@ def hidden_states(model: Any, input_ids: Tensor, position_ids: Tensor | None = N
 
 @contextmanager
 def _headless(gpt2: Any) -> Iterator[None]:
-    """Within, the model's "logits" are what its output layer would get."""
+    """Inside the block, the model's "logits" are the input of its output layer."""
     head, gpt2.lm_head = gpt2.lm_head, nn.Identity()
     try:
         yield

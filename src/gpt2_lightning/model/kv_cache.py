@@ -63,10 +63,10 @@ class GrowingLayer(DynamicLayer):
 
 
 def prefix_of(model: Any, batch_size: int) -> Cache:
-    """The cache of texts that start with nothing but the virtual tokens of an adapter, if it has any.
+    """The cache before the first token of a text: the virtual tokens of an adapter, or nothing.
 
     Args:
-        model: a GPT-2, or one with an adapter of PEFT's.
+        model: a GPT-2, or one with a PEFT adapter.
         batch_size: number of texts.
     """
     base = gpt2_of(model)

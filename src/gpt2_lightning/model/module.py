@@ -44,10 +44,10 @@ class GPT2Module(LightningModule):
         change_tokenizer: rebuild the embeddings of `pretrained` for the corpus' tokenizer: entries
             that both have keep their vectors, new ones start from the mean of their pieces.
         trainable: which of the model's own weights train.
-        adapter: a configuration of PEFT's, a file of `configs/adapter/`: it alone trains then.
-        gradient_checkpointing: compute activations anew in the backward pass: less memory, about a
-            third more time.
-        compile: the model's body through `torch.compile`; costs 20 seconds and more at the start.
+        adapter: a PEFT configuration, or a file of `configs/adapter/`; the adapter alone trains then.
+        gradient_checkpointing: recompute activations in the backward pass: less memory, about a third
+            more time.
+        compile: compile the model's body with `torch.compile`; takes 20 seconds or more at the start.
     """
 
     def __init__(
@@ -71,12 +71,12 @@ class GPT2Module(LightningModule):
 
     @property
     def gpt2(self) -> GPT2LMHeadModel:
-        """The Hugging Face model, inside its adapter if it has one; there after `configure_model`."""
+        """The Hugging Face model, inside its adapter if it has one; exists after `configure_model`."""
         assert self.model is not None, "configure_model() comes first"
         return gpt2_of(self.model)
 
     def config(self, data: TextDataModule) -> GPT2Config:
-        """The model's configuration, but for its vocabulary; every option is looked at.
+        """The model's configuration, without its vocabulary; checks every option.
 
         Raises:
             InputError: if the options do not fit each other, the pretrained model, or the rows.
@@ -97,7 +97,7 @@ class GPT2Module(LightningModule):
         return self._adapter.base_sha256 if self._adapter else ""
 
     def _kept(self, state: dict[str, Any]) -> dict[str, Any]:
-        """What of a `state_dict` a checkpoint keeps: of an adapted model the adapter alone."""
+        """The part of a `state_dict` that a checkpoint keeps: only the adapter, if there is one."""
         if self._adapter is None:
             return state
         return {f"model.{name}": state[f"model.{name}"] for name in sorted(self._adapter.names)}
@@ -238,8 +238,8 @@ class GPT2Module(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Records the token-weighted validation metrics.
 
-        Where not every token of the split was looked at (`limit_val_batches`, documents that are cut),
-        bits per byte takes the mean NLL for that of the rest.
+        Where not every token of the split was read (`limit_val_batches`, documents that are cut),
+        bits per byte assumes the mean NLL for the rest.
         """
         self._record_split("validation", metrics.VAL_PREFIX)
 

@@ -127,7 +127,7 @@ def _chunks(logits: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _nll(hidden: Tensor, weight: Tensor, targets: Tensor, ignore_index: int) -> Tensor:
-    """Sum of the NLL, where nobody asks for a gradient."""
+    """Sum of the NLL, without a gradient."""
     total = torch.zeros((), dtype=torch.float32, device=hidden.device)
     for logits, _, row_targets in _logits(hidden, weight, targets):
         for chunk, chunk_targets in _chunks(logits, row_targets):

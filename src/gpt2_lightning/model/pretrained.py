@@ -1,4 +1,4 @@
-"""Weights that exist: from the Hugging Face hub, a folder, or an earlier run."""
+"""Pretrained weights: from the Hugging Face hub, a folder, or an earlier run."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ from gpt2_lightning.locations import is_adapter
 from gpt2_lightning.model.architecture import Architecture, set_end_of_text
 
 _FREE = {"resid_pdrop", "embd_pdrop", "attn_pdrop", "n_positions", "initializer_range"}
-"""Fields of an architecture that a pretrained model may be given anew."""
+"""Fields of an architecture that may differ from the pretrained model's."""
 
 _GELU = {"gelu_new", "gelu_pytorch_tanh"}  # the same function; the second is one kernel
 
@@ -32,7 +32,7 @@ def read_config(path: str, option: str = "--model.pretrained") -> GPT2Config:
         option: whose value it is, for messages.
 
     Raises:
-        InputError: if there is none, or it is not a GPT-2's.
+        InputError: if there is none, or the model is not a GPT-2.
     """
     if is_adapter(Path(path)):
         raise InputError(
@@ -100,7 +100,7 @@ def _copy(config: GPT2Config, **changed: Any) -> GPT2Config:
 
 
 def load(path: str, config: GPT2Config, option: str = "--model.pretrained") -> GPT2LMHeadModel:
-    """A pretrained model in float32 and in training mode, with its own context, whatever `config` says.
+    """A pretrained model in float32 and in training mode, with its own context, not that of `config`.
 
     Only safetensors are read, which hold numbers and nothing that runs.
 

@@ -1,4 +1,4 @@
-"""How a model comes about: its shape, the weights it starts from, and what of it trains."""
+"""How a model is built: its shape, the weights it starts from, and which of them train."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -8,7 +8,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from gpt2_lightning.data.tokenizer import end_of_text_id
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.locations import locate
-from gpt2_lightning.model.adaptation import Trainable, check, check_adapter, freeze, inject
+from gpt2_lightning.model.adaptation import Trainable, check_adapter, check_trainable, freeze, inject
 from gpt2_lightning.model.architecture import Architecture, build
 from gpt2_lightning.model.pretrained import digest, fit_vocabulary, load, read_config, reconciled, shorten
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AdapterState:
-    """What a checkpoint of an adapted model is about.
+    """What a checkpoint of an adapted model must match.
 
     Attributes:
         names: of the adapter's own tensors, in the model's `state_dict`.
@@ -42,7 +42,7 @@ class Recipe:
     compiled: bool
 
     def config(self, block_size: int, isolated: bool) -> GPT2Config:
-        """The model's configuration, but for its vocabulary; every option is looked at.
+        """The model's configuration, without its vocabulary; checks every option.
 
         Args:
             block_size: tokens of a row.
@@ -63,8 +63,13 @@ class Recipe:
             path = locate(self.pretrained, "--model.pretrained")
             config = reconciled(read_config(path), self.architecture, path)
         _check_shape(config, block_size)
-        check(self.trainable, self.adapter, config)
+        check_trainable(self.trainable, config)
         if self.adapter is not None:
+            if self.trainable.layers is not None:
+                raise InputError(
+                    f"--model.trainable.layers {self.trainable.layers} and --model.adapter exclude each "
+                    "other: an adapter trains its own weights alone"
+                )
             if self.change_tokenizer:
                 raise InputError(
                     "--model.change_tokenizer true: the new entries would never train beside "
@@ -81,7 +86,7 @@ class Recipe:
     def build(
         self, config: GPT2Config, tokenizer: PreTrainedTokenizerFast
     ) -> "tuple[GPT2LMHeadModel | PeftModel, AdapterState | None]":
-        """The model, ready to train; and of an adapted one, what its checkpoints are about.
+        """The model, ready to train; and what its checkpoints must match, if it is adapted.
 
         Args:
             config: as `config` gave it.
@@ -102,7 +107,7 @@ class Recipe:
         freeze(model, self.trainable)
         if self.gradient_checkpointing:
             enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
-            enable({"use_reentrant": False})  # the newer of transformers' two names for it
+            enable({"use_reentrant": False})  # transformers' newer name, and its older one
         if self.compiled:
             model.transformer.compile()  # in place: no other name in any checkpoint
         if self.adapter is None:

@@ -1,4 +1,4 @@
-"""How long a run is: in optimizer steps, or by the clock."""
+"""The length of a run, in optimizer steps or in time."""
 
 import math
 from typing import TYPE_CHECKING
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
-_SHORTEST_SHARE = 1e-3  # of the time: before that the pace says nothing yet
+_SHORTEST_SHARE = 1e-3  # of the time: before that the pace cannot be known
 
 
 def ends_step(trainer: "Trainer", batch_idx: int) -> bool:
@@ -34,11 +34,11 @@ def total_steps(trainer: "Trainer", num_batches: int | None = None) -> float:
 
 
 def expected_steps(trainer: "Trainer", share: float | None) -> float:
-    """Optimizer steps that the whole run will have had: `total_steps`, or fewer at its pace by `max_time`.
+    """Optimizer steps of the whole run: `total_steps`, or fewer if `max_time` ends it earlier at its pace.
 
     Args:
         trainer: of the run.
-        share: of `max_time` that is over, as `time_share` gives it.
+        share: of `max_time` that has passed, as `time_share` gives it.
     """
     steps = total_steps(trainer)
     if share is None:
@@ -47,7 +47,7 @@ def expected_steps(trainer: "Trainer", share: float | None) -> float:
 
 
 def time_share(trainer: "Trainer") -> float | None:
-    """Share of `max_time` that is over by this rank's clock, resumed runs included; `None` without one."""
+    """Share of `max_time` that has passed by this rank's clock, also before a resume; `None` without one."""
     from lightning.pytorch.callbacks import Timer
 
     for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]

@@ -23,7 +23,7 @@ class Sampling:
     Args:
         max_new_tokens: most tokens to add; a text also ends with an end-of-text token. Past the end of the
             model's context the newest half of it is read on.
-        temperature: divides the logits; 0 takes the likeliest token always.
+        temperature: divides the logits; 0 always takes the likeliest token.
         top_k: chooses among that many likeliest tokens only; 0 among all.
         top_p: chooses among the likeliest tokens that together have this probability. Source:
             Holtzman et al. 2020.
@@ -75,7 +75,7 @@ def likeliest(logits: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
 
 
 class Chooser:
-    """Chooses the tokens of several texts, each with random numbers of its own.
+    """Chooses the tokens of several texts, each with its own random numbers.
 
     Args:
         prompts: the ids that each text starts from.

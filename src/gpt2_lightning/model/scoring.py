@@ -65,7 +65,7 @@ def token_nll(
     Windows are read side by side; the output layer is asked for what counts only.
 
     Args:
-        model: a GPT-2 in evaluation mode, or one with an adapter of PEFT's.
+        model: a GPT-2 in evaluation mode, or one with a PEFT adapter.
         tokens: the stream `(N,)`; its first token is read after its last, an end-of-text.
         parts: windows; those of one length next to each other are read together.
         batch_tokens: most tokens read at once, but for one window.
@@ -93,7 +93,7 @@ def endings(model: Any, texts: Sequence[tuple[list[int], list[int]]], batch_size
     """How a model predicts the end of each text after all that comes before it.
 
     Args:
-        model: a GPT-2 in evaluation mode, or one with an adapter of PEFT's.
+        model: a GPT-2 in evaluation mode, or one with a PEFT adapter.
         texts: ids of what comes before, at least one, and of the end, at most as many as the context; of
             the former the newest are read where both are longer than the context.
         batch_size: texts read side by side; those of about one length are.

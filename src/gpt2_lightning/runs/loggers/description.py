@@ -1,4 +1,4 @@
-"""What a logger is told about a run before its first metric."""
+"""What a logger learns about a run before its first metric."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""`metrics.csv`, which anything can read."""
+"""The logger of `metrics.csv`."""
 
 import csv
 from argparse import Namespace
@@ -16,7 +16,7 @@ from gpt2_lightning.runs.loggers.description import Description
 class MetricsCSV(Logger):
     """`metrics.csv` in the run's folder: a row per recorded optimizer step, a column per metric.
 
-    A resumed run goes on in the same file: rows past the step that it goes on from are removed.
+    A resumed run continues the same file; rows past the step that it resumes from are removed.
 
     Args:
         save_dir: the run's folder, set by the command line.

@@ -36,8 +36,8 @@ _LAYOUT = {
 class TensorBoard(TensorBoardLogger):
     """TensorBoard's event files, in the run's folder, with its Custom Scalars and HParams tabs filled.
 
-    A resumed run goes on in a new file of the same folder; what an earlier try wrote past the step that
-    it goes on from is taken out of the earlier files.
+    A resumed run continues in a new file of the same folder; what an earlier try wrote past the step that
+    it resumes from is removed from the earlier files.
 
     Args:
         save_dir: the run's folder, set by the command line.
@@ -77,9 +77,9 @@ class TensorBoard(TensorBoardLogger):
 
 
 def _keep_until(path: Path, step: int) -> None:
-    """Take out of an event file what is past a step; of a run that begins again, all of it.
+    """Remove from an event file what is past a step; remove the file if the run starts again from 0.
 
-    TensorBoard's own mark of a restart is not heeded by all of its readers.
+    Not all of TensorBoard's readers respect its own mark of a restart.
     """
     if step == 0:
         path.unlink()

@@ -15,7 +15,7 @@ from gpt2_lightning.errors import InputError
 from gpt2_lightning.runs.loggers.description import Description, WhenUsed
 from gpt2_lightning.runs.run import Run
 
-_SECONDS_TO_REACH = 8  # the server, at the start; then the run goes on offline
+_SECONDS_TO_REACH = 8  # the server, at the start; after that the run is offline
 _SECONDS_TO_FINISH = 60  # uploading what is left, at the end
 
 
@@ -24,7 +24,7 @@ class WeightsAndBiases(WandbLogger):
 
     Without a key (`WANDB_API_KEY`, or `wandb login`) it is written offline, and the line that uploads
     it is printed at the end. With one it is online, unless the server cannot be reached at the start;
-    `WANDB_MODE` overrides this. If W&B dies, whatever it raises, training goes on without it.
+    `WANDB_MODE` overrides this. If W&B fails in any way, training continues without it.
 
     A resumed run continues the same W&B run. Offline, its new file holds the earlier rows of `metrics.csv`
     too, without histograms and samples, as the upload of a second file takes the place of the first. Online,
@@ -32,7 +32,7 @@ class WeightsAndBiases(WandbLogger):
     these steps are left out.
 
     Args:
-        project: name of the W&B project; `WANDB_PROJECT` is not looked at.
+        project: name of the W&B project; `WANDB_PROJECT` is ignored.
         name: of the run; that of its folder if not given.
         entity: W&B user or team; the account's own if not given.
         group: name under which W&B shows runs together; the experiment's if not given.
@@ -56,14 +56,14 @@ class WeightsAndBiases(WandbLogger):
             entity=entity,
             group=group or folder.parent.name or None,
         )
-        self._wandb_init.pop("anonymous", None)  # which wandb 0.31 warns of, whatever it says
+        self._wandb_init.pop("anonymous", None)  # wandb 0.31 warns of it, whatever its value
         self._folder = folder
         self._is_lost = False
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """W&B's run, which begins when something is recorded."""
+        """The W&B run; it begins when something is recorded."""
         if self._experiment is not None:
             return self._experiment
         return WhenUsed(self._begin)
@@ -87,7 +87,7 @@ class WeightsAndBiases(WandbLogger):
             self._lose(error)
 
     def _begin(self) -> Any:
-        """W&B's run, online or offline; the one that this folder began, if it did.
+        """The W&B run, online or offline; a resumed folder continues its own.
 
         Raises:
             InputError: if the server refuses the key.
@@ -125,7 +125,7 @@ class WeightsAndBiases(WandbLogger):
         return wandb.init(**options, mode=self._mode, settings=settings)  # pyright: ignore[reportArgumentType]
 
     def _run_id(self) -> str:
-        """Drawn once per run folder, or given by W&B's agent; a resumed run continues the same."""
+        """Drawn once per run folder, or given by a W&B agent."""
         path = self._folder / "wandb" / "run_id"
         if not path.exists():
             given = os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
@@ -152,7 +152,7 @@ class WeightsAndBiases(WandbLogger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """End W&B's run, and say how an offline one is uploaded."""
+        """End the W&B run, and print the command that uploads an offline one."""
         if self._experiment is None or self._is_lost:
             return
         try:
