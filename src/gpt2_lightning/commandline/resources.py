@@ -3,7 +3,6 @@
 import errno
 from pathlib import Path
 
-import torch
 from jsonargparse import Namespace
 
 _CPU_MESSAGES = ("can't allocate memory", "not enough memory", "bad allocation", "bad_alloc")
@@ -11,6 +10,8 @@ _CPU_MESSAGES = ("can't allocate memory", "not enough memory", "bad allocation",
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that the GPU's memory, or the process's, is over."""
+    import torch  # not by those who ask for the disk alone
+
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in _CPU_MESSAGES)
