@@ -1,5 +1,6 @@
 """The LightningCLI: sections of options, checks across them, the run's folder, and what follows a run."""
 
+import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -112,7 +113,8 @@ class GPT2CLI(LightningCLI):
             with lock, ending_together(self.trainer):
                 super()._run_subcommand(subcommand)
         except DistNetworkError as error:
-            raise InputError(f"the ranks cannot reach each other: {error}") from None
+            port = os.environ.get("MASTER_PORT")  # Lightning finds one where the user names none
+            raise InputError(f"MASTER_PORT {port}: the ranks cannot meet there: {error}") from None
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
