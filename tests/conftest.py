@@ -141,3 +141,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     extra = ["--trainer.max_steps=8", "--trainer.val_check_interval=4", "--trainer.log_every_n_steps=2"]
     assert fit(tmp_path, *extra, "--trainer.precision=32-true") == 0
     return run_folder(tmp_path)
+
+
+def continue_text(model: Any, tokenizer: Any, prompt: str, sampling: Any) -> str:
+    """What the model writes after one prompt."""
+    from gpt2_lightning.model.generation import continue_texts
+
+    return continue_texts(model, tokenizer, [prompt], sampling)[0]

@@ -22,11 +22,12 @@ class FieldError(InputError):
 
 @contextmanager
 def placed(place: str) -> Iterator[None]:
-    """Put a place among the options before the names of fields that errors begin with."""
+    """Put a place among the options before the field names that errors begin with; once it is an option's."""
     try:
         yield
     except FieldError as error:
-        raise FieldError(f"{place}.{error}") from None
+        kind = InputError if place.startswith("--") else FieldError
+        raise kind(f"{place}.{error}") from None
 
 
 class DivergedError(RuntimeError):

@@ -96,9 +96,18 @@ def test_a_step_that_is_left_out_leaves_the_ranks_alone(base: str, train: Callab
                     if parameter.grad is not None:
                         parameter.grad.fill_(math.nan)
 
-    module = module_of(base, adalora(deltaT=1))
-    train([AdaLoRA(), Poison(), Guards(skip_nonfinite_steps=1)], module=module, limit_val_batches=0)
+    class Importance(Callback):
+        after: dict[int, float] = {}
+
+        def on_train_batch_end(self, trainer, pl_module, *rest):
+            values = pl_module.model.base_model.rankallocator.exp_avg_ipt.values()
+            self.after[trainer.global_step] = sum(value.sum().item() for value in values)
+
+    module, importance = module_of(base, adalora(deltaT=1)), Importance()
+    callbacks = [AdaLoRA(), Poison(), Guards(skip_nonfinite_steps=1), importance]
+    train(callbacks, module=module, limit_val_batches=0)
     assert all(parameter.isfinite().all() for parameter in module.parameters())
+    assert importance.after[1] != importance.after[2] == importance.after[3]
 
 
 def test_a_step_that_overflows_in_fp16_tells_nothing_of_importance(base: str, train: Callable[..., Trainer]):
@@ -116,6 +125,5 @@ def test_a_run_that_is_too_short_for_its_settings_is_refused(base: str, train: C
 
 
 def test_it_is_for_adalora_alone():
-    assert AdaLoRA.is_for(adalora())
-    assert not AdaLoRA.is_for(adapter("lora"))
-    assert not AdaLoRA.is_for(None)
+    assert len(AdaLoRA.needed_by(adalora())) == 1
+    assert AdaLoRA.needed_by(adapter("lora")) == AdaLoRA.needed_by(None) == []

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gpt2_lightning.callbacks.checkpoint_io import SafeCheckpointIO
+from gpt2_lightning.commandline import cli
 from gpt2_lightning.machine.precision import best_precision
 from tests.commandline.conftest import NAMED, QUIET, fit, last, quiet_fit, refusal, wait_for
 from tests.conftest import ROOT, read_metrics
@@ -397,3 +400,19 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(
     assert json.loads((folder / "summary.json").read_text())["status"] == "failed"
     assert len((folder / "nonfinite" / f"step_{step}.jsonl").read_text().splitlines()) == 2
     assert (folder / "checkpoints" / "last.ckpt").exists() == (step > 1)
+
+
+def test_adalora_stands_before_the_callbacks_that_read_gradients(tmp_path: Path, base: str):
+    adapter = [f"--model.pretrained={base}", f"--model.adapter={ROOT}/configs/adapter/adalora.yaml"]
+    adapter += ["--model.adapter.tinit=0", "--model.adapter.tfinal=1"]
+    tokenizer = ["--data.corpus.tokenizer=Pretrained", f"--data.corpus.tokenizer.path={base}"]
+    short = ["--trainer.max_steps=4", "--data.block_size=16", *QUIET]
+    order: list[str] = []
+
+    def look(self: Any, trainer: Any, *_: Any) -> None:
+        order.extend(type(callback).__name__ for callback in trainer.callbacks)
+
+    with mock.patch.object(cli.Guards, "on_train_start", look):
+        assert main(*options(tmp_path, "finetune_lora"), *TEXT, *adapter, *tokenizer, *short) == 0
+    assert order.index("AdaLoRA") < min(order.index(name) for name in ("Guards", "Histograms"))
+    assert "adalora" in last(tmp_path)

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from gpt2_lightning.data.corpus import Corpus
 from gpt2_lightning.data.sources import JSONFiles, TextFiles
@@ -110,10 +111,16 @@ def test_a_file_changed_while_it_is_read_makes_no_store(tmp_path: Path):
     assert not [each for each in (tmp_path / "stores").iterdir() if each.is_dir()]
 
 
-def test_what_a_killed_build_left_is_swept_by_any_other(tmp_path: Path):
-    left = tmp_path / "TextFiles-0123456789abcdef.x1y2z3.part"
+@pytest.mark.parametrize("ending", ["part", "x1y2z3.part"])  # the second of earlier versions
+def test_what_a_killed_build_left_is_swept_by_any_other_and_what_is_at_work_is_not(
+    tmp_path: Path, ending: str
+):
+    left = tmp_path / f"TextFiles-0123456789abcdef.{ending}"
     left.mkdir(parents=True)
-    build(tmp_path)
+    with FileLock(tmp_path / "TextFiles-0123456789abcdef.lock"):
+        build(tmp_path)
+    assert left.exists()
+    build(tmp_path, vocab_size=290)
     assert not left.exists()
 
 

@@ -16,9 +16,8 @@ from transformers import AutoTokenizer
 
 from gpt2_lightning.inference.generate import conversation
 from gpt2_lightning.inference.loading import load_model
-from gpt2_lightning.model.generation import continue_text
 from gpt2_lightning.model.sampling import Sampling
-from tests.conftest import ROOT
+from tests.conftest import ROOT, continue_text
 from tests.test_configs import TOY, options, run_folder
 from tests.test_configs import main as train
 

@@ -18,8 +18,9 @@ from gpt2_lightning.data.tokenizer import Bytes
 from gpt2_lightning.inference.generate import conversation
 from gpt2_lightning.inference.loading import load_model
 from gpt2_lightning.model.architecture import Architecture, build
-from gpt2_lightning.model.generation import continue_text, prompt_ids
+from gpt2_lightning.model.generation import prompt_ids
 from gpt2_lightning.model.sampling import Sampling
+from tests.conftest import continue_text
 
 
 def output(capsys: pytest.CaptureFixture[str], *options: str) -> str:

@@ -23,6 +23,14 @@ def test_the_corpus_is_that_of_the_run_of_an_export_too(trained: Path):
     )
 
 
+def test_a_configuration_of_another_tool_is_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text("a: 1\n")
+    assert corpus_options("openai-community/gpt2") is None
+    (tmp_path / "config.json").write_text("{}")
+    assert corpus_options(str(tmp_path)) is None
+
+
 def test_documents_of_the_training_split_are_seen(trained: Path, base: str):
     corpus = Corpus(TextFiles(str(ASSETS)), Bytes(), 0.3)  # cut as that of the run
     learned, held_out = (next(documents_of(corpus, split)) for split in ("train", "validation"))

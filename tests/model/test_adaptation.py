@@ -28,12 +28,11 @@ from gpt2_lightning.errors import InputError
 from gpt2_lightning.inference.export import export, load_weights
 from gpt2_lightning.model.adaptation import Trainable, check_adapter, inject
 from gpt2_lightning.model.architecture import Architecture, build
-from gpt2_lightning.model.generation import continue_text
 from gpt2_lightning.model.hidden_states import hidden_states
 from gpt2_lightning.model.module import GPT2Module
 from gpt2_lightning.model.nll import linear_nll
 from gpt2_lightning.model.sampling import Sampling
-from tests.conftest import ROOT
+from tests.conftest import ROOT, continue_text
 
 # PEFT 0.21 calls transformers 5.23 by names that are old there, and warns of itself; so does torch's tracer.
 pytestmark = pytest.mark.filterwarnings("default")
@@ -90,11 +89,6 @@ def module_of(base: str, name: str | PeftConfig | None, lr: float = 0.05, **opti
     )
 
 
-def own_callbacks(module: GPT2Module) -> list[Callback]:
-    """What the command line adds for the module's adapter."""
-    return [AdaLoRA()] if AdaLoRA.is_for(module.recipe.adapter) else []
-
-
 def gradients(module: GPT2Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     module.zero_grad()
     module(**batch)[0].backward()
@@ -115,7 +109,7 @@ def test_an_adapter_trains_alone_and_its_checkpoint_and_export_give_it_back(
     name: str, base: str, train: Callable[..., Trainer], tmp_path: Path
 ):
     module = module_of(base, name)
-    trainer = train([*own_callbacks(module), Checkpoints()], module=module, max_steps=3)
+    trainer = train([*AdaLoRA.needed_by(module.recipe.adapter), Checkpoints()], module=module, max_steps=3)
     data: Any = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
     kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     before = GPT2LMHeadModel.from_pretrained(base).state_dict()
@@ -157,7 +151,7 @@ def test_merging_keeps_the_logits_or_is_refused(
 
     # At a higher rate rsLoRA's update outgrows the weights, and rounding with it.
     module = module_of(base, name, lr=0.005)
-    trainer = train(own_callbacks(module), module=module, max_steps=3, limit_val_batches=0)
+    trainer = train(AdaLoRA.needed_by(module.recipe.adapter), module=module, max_steps=3, limit_val_batches=0)
     data: Any = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
     batch, model = a_batch(), module.model
     assert model is not None

@@ -13,12 +13,11 @@ from gpt2_lightning.model.architecture import Architecture, build
 from gpt2_lightning.model.generation import (
     Continuation,
     context_of,
-    continue_text,
     continue_texts,
     prompt_ids,
 )
 from gpt2_lightning.model.sampling import Sampling
-from tests.conftest import ROOT
+from tests.conftest import ROOT, continue_text
 
 CONTEXT = 32
 PROMPTS = ["the cat", "", "the cat sat on the mat and the dog sat on the cat, " * 3, "dog"]

@@ -95,7 +95,7 @@ def test_a_run_that_is_given_up_says_so_and_exports_nothing(
     assert (summary["status"], summary["steps"]) == ("pruned", 2)
     assert list(study.trials[number].intermediate_values) == [1]
     assert not (run_folder(tmp_path) / "export").exists()
-    assert "its sweep has given it up" in capsys.readouterr().out
+    assert "pruned by the sweep" in capsys.readouterr().out
 
 
 def test_a_run_whose_worker_is_gone_saves_and_stops(study: optuna.Study, tmp_path: Path):

@@ -24,10 +24,10 @@ class AdaLoRA(Callback):
     `on_train_batch_end`. Records no metrics.
     """
 
-    @staticmethod
-    def is_for(adapter: Any) -> bool:
-        """Whether a PEFT configuration needs it."""
-        return type(adapter).__name__ == "AdaLoraConfig"
+    @classmethod
+    def needed_by(cls, adapter: Any) -> "list[AdaLoRA]":
+        """The callback that a PEFT configuration needs, if it does."""
+        return [cls()] if getattr(adapter, "peft_type", None) == "ADALORA" else []
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.max_steps > 0:  # refused before a file is written
@@ -49,7 +49,7 @@ class AdaLoRA(Callback):
             return
         module: Any = pl_module
         in_fp16 = getattr(trainer.precision_plugin, "scaler", None) is not None
-        if in_fp16 and not module.grad_norm.isfinite():  # the scaler has left the step out
+        if in_fp16 and not module.grad_norm.isfinite():  # the scaler has left the step out, and waited for it
             return
         if any(parameter.grad is not None for parameter in module.parameters()):  # else the guards have
             module.model.base_model.update_and_allocate(trainer.global_step)

@@ -172,8 +172,7 @@ class GPT2CLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         trainer = self._get(self.config_init, "trainer")
         trainer.callbacks = _as_list(trainer.callbacks)
-        if AdaLoRA.is_for(self.model.recipe.adapter):
-            trainer.callbacks.insert(0, AdaLoRA())
+        trainer.callbacks[:0] = AdaLoRA.needed_by(self.model.recipe.adapter)  # before who reads gradients
         if patience := self._get(self.config_init, "patience"):
             trainer.callbacks.append(Patience(int(patience)))
         if self.subcommand == "fit" and (assignment := Assignment.given()):

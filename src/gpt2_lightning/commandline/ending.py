@@ -26,7 +26,7 @@ def finish(trainer: Trainer, module: GPT2Module, data: TextDataModule) -> None:
     run, record = Run(Path(trainer.default_root_dir)), find(trainer, RunRecord)
     if _is_over(trainer, Pruning):
         record.write_summary(trainer, "pruned")
-        print("the run ends here: its sweep has given it up")
+        print("pruned by the sweep")
         return
     checkpoints = find(trainer, Checkpoints)
     load_weights(module, checkpoints.best if checkpoints.best.exists() else checkpoints.last)

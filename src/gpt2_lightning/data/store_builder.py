@@ -82,7 +82,7 @@ def _build(kind: type[TokenStore], folder: Path, key: str, corpus: Corpus, diges
     with replacing_folder(folder) as work:
         known = kind.build(corpus, work)
         if _key(corpus, digests) != key:
-            raise InputError("--data.corpus: a file was changed while it was read; start again")
+            raise InputError(f"{corpus.name}: a file was changed while it was read; start again")
         write_json(work / "manifest.json", {"fingerprint": key, **known})
     if known["rejected"]:
         print(f"left out {known['rejected']:,} records; they are in {folder}/quarantine.jsonl", flush=True)

@@ -113,7 +113,7 @@ def _look(split: Split, shards: list[Shard], tokenizer: PreTrainedTokenizerFast,
                 last = int(offset + ends[-1]) if len(ends) else last
                 utf8_bytes += int(sizes[ids].sum()) if sizes is not None else 0
             offset += len(shard.tokens)
-        if last != offset:  # the last document goes on in no file
+        if last != offset:  # the files break off inside a document: it ends there
             file.write(offset.to_bytes(8, "little"))
     known = all(shard.ends is not None for shard in shards)
     return SplitCounts(documents if known else None, offset, offset, utf8_bytes or None, None)

@@ -1,4 +1,4 @@
-"""The one way to write a file or a folder: beside its place, to the disk, renamed: it is whole or absent."""
+"""The one way to write: a file beside its place, to the disk, renamed; a folder beside its place, renamed."""
 
 import json
 import os

@@ -101,17 +101,19 @@ def evaluate(
     apart = data.source.is_instructions if documents_apart is None else documents_apart
     reading = Reading.of(min(context_of(model) for model, _, _ in loaded), block_size, stride, apart)
     texts = read_texts(data, split)
-    if last_words and not texts:
-        raise InputError("--last_words true: is of text; token files hold none")
+    if (last_words or seen) and not texts:
+        option = "--last_words" if last_words else "--seen"
+        raise InputError(f"{option} true: is of text; token files hold none")
+    known = [seen_documents(texts, name) if seen else None for name in models]
     results = []
-    for name, (model, tokenizer, place) in zip(models, loaded, strict=True):
+    for name, (model, tokenizer, place), counted in zip(models, loaded, known, strict=True):
         parts = [tokenized(source, documents, tokenizer) for source, documents in texts.items()]
         parts = parts or [in_place(data, cast(Split, split), tokenizer, folder)]
-        counted = (seen_documents(texts, name) if seen and texts else None) or [None] * len(parts)
         with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
-            words = [_last_words(model, tokenizer, each) for each in texts.values() if last_words]
+            words = [_last_words(model, tokenizer, each) for each in texts.values()] if last_words else None
             nll = [_nll_of(model, part, reading, batch_tokens, name) for part in parts]
-        measured = list(map(Measured, parts, nll, words or [None] * len(parts), counted))
+        nothing = [None] * len(parts)
+        measured = list(map(Measured, parts, nll, words or nothing, counted or nothing))
         protocol = {"model": name, "place": place, "split": split, **asdict(reading)}
         results.append(protocol | figures_by_source(measured))
     print(table(results))

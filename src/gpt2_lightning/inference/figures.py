@@ -54,14 +54,13 @@ def figures(measured: list[Measured]) -> dict[str, Any]:
 
     counts = [each.part.counts for each in measured]
     words = _sum(each.part.words for each in measured)
-    of_a_word = perplexity(float(total / words)) if words else math.inf
     return {
         "documents": _sum(each.documents for each in counts),
         "targets": int(targets),
         "nll": float(mean),
         "nll_95": spread and CONFIDENCE * spread,
         "perplexity": perplexity(float(mean)),
-        "word_perplexity": of_a_word if math.isfinite(of_a_word) else None,
+        "word_perplexity": _finite_perplexity(float(total / words)) if words else None,
         "bits_per_byte": per(_sum(each.utf8_bytes for each in counts)),
         "bits_per_character": per(_sum(each.characters for each in counts)),
         "tokens_per_word": per(words, targets),
@@ -82,6 +81,11 @@ def _sum(numbers: Iterable[int | None]) -> int | None:
     return None if None in known else sum(filter(None, known))
 
 
+def _finite_perplexity(nll: float) -> float | None:
+    """`None` past all numbers, which JSON has no word for."""
+    return found if math.isfinite(found := perplexity(nll)) else None
+
+
 def _by_document(measured: Measured) -> np.ndarray:
     """Sum of the NLL and number of targets of each document, `(documents, 2)`; of all where there is none."""
     ends = measured.part.ends
@@ -96,7 +100,7 @@ def _last_word_figures(endings: list[Ending]) -> dict[str, Any]:
         return dict.fromkeys(names)
     right = sum(each.is_likeliest for each in endings)
     mean_nll = sum(each.nll for each in endings) / len(endings)
-    values = right / len(endings), wilson(right, len(endings)), perplexity(mean_nll)
+    values = right / len(endings), wilson(right, len(endings)), _finite_perplexity(mean_nll)
     return dict(zip(names, values, strict=True))
 
 

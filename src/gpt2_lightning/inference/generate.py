@@ -111,7 +111,7 @@ def _newest(logs: str) -> str:
 
 
 def chat(sampling: Sampling, run: str | None = None, logs: str = "logs") -> None:
-    """Talk with a trained model, in the template that it was tuned with; /new begins anew, Ctrl-D ends.
+    """Talk with a trained model, in the template that it was tuned with; /new starts a new one, Ctrl-D ends.
 
     A model without a template goes on with the text, to which each line is added.
 
@@ -124,7 +124,7 @@ def chat(sampling: Sampling, run: str | None = None, logs: str = "logs") -> None
     newest = newest_export(Path(logs), "chat_template.jinja")
     model, tokenizer, place = load_model(run or str(newest or _newest(logs)), "--run")
     how = "in its template" if tokenizer.chat_template else "as plain text: it has no template"
-    print(f"[{place}], {how}; {_NEW} begins anew, Ctrl-D ends", flush=True)
+    print(f"[{place}], {how}; {_NEW} starts a new conversation, Ctrl-D ends", flush=True)
     if tokenizer.chat_template:
         sampling = replace(sampling, stop=(*sampling.stop_texts, *next_message(str(tokenizer.chat_template))))
     messages: list[dict[str, str]] = []

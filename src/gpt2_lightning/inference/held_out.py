@@ -110,12 +110,14 @@ def in_place(corpus: Corpus, split: Split, tokenizer: PreTrainedTokenizerFast, f
     )
 
 
-def documents_of(corpus: Corpus, split: Split | Literal["all"]) -> Iterator[Document]:
+def documents_of(
+    corpus: Corpus, split: Split | Literal["all"], remedy: str = "mend it, or say --data.on_error skip"
+) -> Iterator[Document]:
     """The documents of a split, or of all.
 
     Raises:
         InputError: at a record that is no text, unless `on_error` says to skip it.
     """
-    reject = corpus.rejecting("mend it, or say --data.on_error skip")
+    reject = corpus.rejecting(remedy)
     for _, document in corpus.documents(reject, None if split == "all" else split):
         yield document

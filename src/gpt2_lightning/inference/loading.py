@@ -13,6 +13,7 @@ from gpt2_lightning.errors import InputError
 from gpt2_lightning.files.digests import check_sums
 from gpt2_lightning.inference.export import BASE_FILE
 from gpt2_lightning.locations import is_adapter, locate
+from gpt2_lightning.model.adaptation import gpt2_of
 from gpt2_lightning.model.architecture import Architecture
 from gpt2_lightning.model.pretrained import digest, load, read_config, reconciled
 
@@ -35,7 +36,7 @@ def load_model(name: str, option: str) -> tuple[Any, PreTrainedTokenizerFast, st
     check_sums(Path(place))
     model = _adapted(Path(place), option) if is_adapter(Path(place)) else _whole(place, option)
     tokenizer = _tokenizer(place, option)
-    entries = (model.get_base_model() if hasattr(model, "peft_config") else model).config.vocab_size
+    entries = gpt2_of(model).config.vocab_size
     if len(tokenizer) > entries:
         raise InputError(
             f"{option} {place!r}: its tokenizer has {len(tokenizer):,} entries and the model {entries:,}: "

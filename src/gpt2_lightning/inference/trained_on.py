@@ -22,7 +22,8 @@ def corpus_options(name: str) -> dict[str, Any] | None:
         name: folder of a run, or of its export; `<folder>/latest`.
     """
     path = Path(locate(name, "models"))
-    return run.config["data"]["corpus"] if (run := Run.around(path)) else None
+    run = Run.around(path) if path.is_dir() else None
+    return run.config.get("data", {}).get("corpus") if run else None
 
 
 def seen_documents(texts: Texts, name: str) -> list[int] | None:
@@ -43,7 +44,7 @@ def seen_documents(texts: Texts, name: str) -> list[int] | None:
     everything = set(chain.from_iterable(wanted))
     try:
         with placed("--data.corpus"):
-            training = map(_digest, documents_of(_corpus_of(options), "train"))
+            training = map(_digest, documents_of(_corpus_of(options), "train", "mend it"))
             found = {digest for digest in training if digest in everything}
     except (ArgumentError, InputError) as error:
         raise InputError(f"--seen true: the corpus of {name!r} cannot be read: {error}") from None

@@ -17,13 +17,6 @@ Show = Callable[[int, str], None]
 """Is given the number of a text, and what has come to it."""
 
 
-def continue_text(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompt: str, sampling: Sampling
-) -> str:
-    """What the model writes after one prompt; see `continue_texts`."""
-    return continue_texts(model, tokenizer, [prompt], sampling)[0]
-
-
 def continue_texts(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,

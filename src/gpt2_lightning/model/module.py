@@ -87,9 +87,8 @@ class GPT2Module(LightningModule):
         if self.model is None:
             data = datamodule_of(self.trainer)
             self.model, self._adapter = self.recipe.build(self.config(data), data.tokenizer)
-            self.strict_loading = (
-                self._adapter is None
-            )  # an adapter's names are checked in on_load_checkpoint
+            # an adapter's names are checked in on_load_checkpoint
+            self.strict_loading = self._adapter is None
 
     @property
     def base_sha256(self) -> str:
@@ -220,7 +219,7 @@ class GPT2Module(LightningModule):
             record(self.trainer, {metrics.TRAIN_GRAD_NORM: self.grad_norm.item()}, step)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Frees a step's gradients; Lightning does so only after the next forward pass, at a higher peak."""
+        """Frees a step's gradients after the callbacks; Lightning does so after the next forward pass."""
         if self._step_ends:
             for parameter in self._trained:
                 parameter.grad = None

@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from gpt2_lightning.callbacks.adalora import AdaLoRA
 from gpt2_lightning.callbacks.pace import Pace, StepTime, run_seconds
 from gpt2_lightning.callbacks.progress import format_seconds
 from gpt2_lightning.callbacks.throughput import Throughput
@@ -106,7 +107,7 @@ def _measure(trainer: Trainer, model: GPT2Module, data: TextDataModule) -> tuple
         max_epochs=trainer.max_epochs,
         gradient_clip_val=trainer.gradient_clip_val,
         gradient_clip_algorithm=trainer.gradient_clip_algorithm,
-        callbacks=[throughput, pace, _EndWhenMeasured(pace)],
+        callbacks=[*AdaLoRA.needed_by(model.recipe.adapter), throughput, pace, _EndWhenMeasured(pace)],
         limit_val_batches=0,
         logger=False,
         enable_checkpointing=False,

@@ -70,9 +70,7 @@ class HubDataset(TextSource):
     def fingerprint(self, digest: Digest) -> str:
         folder = Path(self.name)
         files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
-        content = [
-            digest(path) for path in files
-        ] or self._commit  # `datasets` has a folder's times, not bytes
+        content = list(map(digest, files)) or self._commit  # `datasets` has a folder's times, not bytes
         settings = self.settings() | {"revision": content}
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
