@@ -92,12 +92,11 @@ class TextDataModule(LightningDataModule):
 
     def rows_of(self, split: Split) -> Rows:
         """The rows of a split, in the order of the corpus."""
-        tokens, learned = self.store.tokens(split), self.store.learned(split)
-        if self.rows in ("stream", "isolated"):
-            ends = self.store.document_ends(split) if self.rows == "isolated" else None
-            return PackedRows(tokens, self.block_size, learned, ends)
-        ends = self.store.document_ends(split)
-        return DocumentRows(tokens, ends, self.block_size, learned, packed=self.rows == "documents")
+        store = self.store
+        tokens, learned, ends = store.tokens(split), store.learned(split), store.document_ends(split)
+        if self.rows in ("documents", "padded"):
+            return DocumentRows(tokens, ends, self.block_size, learned, packed=self.rows == "documents")
+        return PackedRows(tokens, self.block_size, learned, ends if self.rows == "isolated" else None)
 
     def train_dataloader(self) -> TrainLoader:
         rows = self.rows_of("train")
