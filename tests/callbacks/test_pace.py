@@ -103,3 +103,14 @@ def test_validations_count_too(settings: dict, validations: int):
     step = StepTime(forward=1.0 * trainer.accumulate_grad_batches)
     seconds = run_seconds(trainer, step, steps=200, num_batches=100, num_val_batches=10)
     assert seconds == pytest.approx(200 * step.total + validations * 10)
+
+
+def test_it_can_end_the_training_when_it_knows(
+    train: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(pace_module, "_WARM_SECONDS", 0.0)
+    pace = Pace(throughput := Throughput(), ends=True)
+    trainer = train([throughput, pace], max_steps=100, accumulate_grad_batches=2, limit_val_batches=0)
+    assert pace.step is not None
+    assert trainer.global_step == 3, "one to warm up, two measured"
+    assert "steps left" not in capsys.readouterr().out

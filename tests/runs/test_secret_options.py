@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from jsonargparse import Namespace
 
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.runs.secret_options import check_arguments, masked
+from gpt2_lightning.runs.secret_options import check_arguments, check_config, masked
 from tests.test_configs import TEXT, TOY, main, options
 
 CANARY = "canary-7b1f0c"
@@ -31,6 +32,21 @@ def test_names_of_secrets(name: str, refused: bool):
             check_arguments([f"--data.corpus.source.{name}", "x"])
     else:
         check_arguments([f"--data.corpus.source.{name}", "x"])
+
+
+@pytest.mark.parametrize(
+    ("value", "option"),
+    [
+        ({"token": "x"}, "a.token"),
+        (Namespace(init_args=Namespace(api_key="x")), "a.init_args.api_key"),
+        ([Namespace(password="x")], "a.password"),
+        (["fine", f"hf_{'a' * 34}"], "a"),
+    ],
+)
+def test_secrets_at_any_depth_of_a_configuration(value: object, option: str):
+    with pytest.raises(InputError, match=f"^--{option} looks like a secret"):
+        check_config(Namespace(a=value))
+    check_config(Namespace(a={"token": None, "tokens": ["x"], "password": ""}))
 
 
 def test_secrets_in_uncommitted_changes_are_masked():

@@ -7,12 +7,14 @@ def test_a_class_stands_under_the_name_of_its_option():
     config = {
         "model": {"optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.1}}, "adapter": None}
     }
-    config |= {"run": "a", "trainer": {"logger": True, "max_steps": 3}}
+    config |= {"run": "a", "trainer": {"logger": {"class_path": "a.B"}, "max_steps": 3}}
+    config |= {"data": {"tokenizer": {"class_path": "gpt2_lightning.data.tokenizer.Bytes"}}}
     assert settings_of(config) == {
         "model.optimizer": "AdamW",
         "model.optimizer.lr": 0.1,
         "model.adapter": None,
         "trainer.max_steps": 3,
+        "data.tokenizer": "Bytes",
     }
 
 

@@ -112,12 +112,12 @@ class Pace(Callback):
 
     Args:
         throughput: the run's callback that knows the machine's rate.
-        talks: whether it says so; its `step` has the numbers in any case.
+        ends: end the training there in place of saying it; `step` has the numbers in any case.
     """
 
-    def __init__(self, throughput: Throughput, talks: bool = True) -> None:
+    def __init__(self, throughput: Throughput, ends: bool = False) -> None:
         self._throughput = throughput
-        self._talks = talks
+        self._ends = ends
         self.step: StepTime | None = None
         self._measures = False
 
@@ -175,7 +175,9 @@ class Pace(Callback):
         parts = {name: seconds / _MEASURED for name, seconds in (self._seconds | {"data": waited}).items()}
         products = self._throughput.product_seconds(self._tokens / _MEASURED)
         self.step = StepTime(**parts, products=products)
-        if self._talks and trainer.is_global_zero:
+        if self._ends:
+            trainer.should_stop = True
+        elif trainer.is_global_zero:
             self._say(trainer, self.step)
 
     def _say(self, trainer: Trainer, step: StepTime) -> None:

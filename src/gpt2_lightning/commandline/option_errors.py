@@ -3,7 +3,7 @@
 import difflib
 import re
 import sys
-from collections.abc import Iterable
+from argparse import ArgumentError
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,20 +11,19 @@ from jsonargparse import ArgumentParser
 
 from gpt2_lightning.files.yaml_file import read_mapping
 
-_WRONG_VALUE = re.compile(r'Parser key "(?P<key>[^"]*)":\s*(?P<reason>.*)', re.DOTALL)
-_UNKNOWN = re.compile(
-    r"unrecognized arguments: (\S+)|(?:Subcommand '\w+' does not accept option|Option) '([^']*)'"
-)
-_MISSING = re.compile(r"the following arguments are required: (.*)")
+_WRONG_VALUE = re.compile(r'Parser key "(?P<key>[^"]*)":\s*')
+_UNKNOWN = re.compile(r"(?:unrecognized arguments:|.*[Oo]ption) ['-]*(?P<key>[^\s'=]+)")
+_MISSING = re.compile(r"the following arguments are required: (?P<keys>.*)")
+_CHOICES = re.compile(r"Expected a typing\.Literal\[(.*?)\](?=$|\. Got)", re.MULTILINE)
+_VALUE = re.compile(r"(?:Got|Given) value: (.*)")
 _PLAIN = (  # what is wrong with a value, and how it is said
     (r"(.*) does not conform to restriction (.*)", "{0} is out of range: it must be {1}"),
     (r"invalid literal for (\w+)\(\).*: '(.*)'", "{1} is not of type {0}"),
+    (r"could not convert string to (\w+): '(.*)'", "{1} is not of type {0}"),
     (r"Expected a <class '(\w+)'>\. Got value: (.*)", "{1} is not of type {0}"),
-    (r"Expected a typing\.Literal\[(.*)\]\. Got value: (.*)", "{1} is unknown; there are: {0}"),
-    (
-        r"(?:Expected a dot import path string|Unexpected import path format): (.*)",
-        "{0} is no class and no file",
-    ),
+    (r"Expected a dot import path string: (.*)", "{0} is no class and no file"),
+    (r"Unexpected import path format: (.*)", "{0} is no class and no file"),
+    (r"(module '.*' has no attribute '.*'|No module named '.*')", "is no class and no file: {0}"),
     (r"Expected an instantiatable class, .*", "name its class before its options, as TextFiles"),
 )
 
@@ -36,7 +35,17 @@ class Parser(ArgumentParser):
         super().__init__(*args, allow_abbrev=False, **kwargs)  # a mistyped name is a mistake, not a prefix
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        fail(explain(message, ex, _known_options(self), sys.argv[1:]))
+        if not self.exit_on_error:  # of a class that an option names: the option's parser says it
+            raise _ClassError(message, self) from ex
+        fail(_explain(message, ex, self))
+
+
+class _ClassError(ArgumentError):
+    """A mistake in the options of a class, with its parser."""
+
+    def __init__(self, message: str, parser: Parser) -> None:
+        super().__init__(None, message)
+        self.parser = parser
 
 
 def fail(message: str) -> NoReturn:
@@ -57,67 +66,54 @@ def check_configs(arguments: list[str]) -> None:
             read_mapping(Path(path), "configuration: options and their values are needed")
 
 
-def explain(message: str, error: Exception | None, known: Iterable[str], arguments: list[str]) -> str:
-    """A parser's message with the option's whole name, the value, what is allowed, and what was meant.
-
-    Args:
-        message: of jsonargparse.
-        error: that it comes from; its cause is about the value alone.
-        known: names of the options that exist.
-        arguments: of the command line; they tell the whole name where the message has its end only.
-    """
+def _explain(message: str, error: BaseException | None, parser: Parser) -> str:
+    """A parser's message with the option's whole name, the value, what is allowed, and what was meant."""
+    owner, reason = "", message  # the last cause is about the value alone
+    while error := error and error.__cause__:
+        reason = str(error)
+        if isinstance(error, _ClassError) and (match := _WRONG_VALUE.search(message)):
+            owner, message, parser = f"{owner}{match['key']}.", reason, error.parser
     if match := _WRONG_VALUE.match(message):
-        return f"--{_whole_name(match['key'], arguments)}: {_reason(error, match['reason'])}"
+        return f"--{owner}{match['key']}: {_plain(reason, message)}"
     if match := _MISSING.match(message):
-        return _missing(match[1], next(iter(arguments), "fit"))
+        return _missing(owner, match["keys"].split(", "), parser)
     if match := _UNKNOWN.match(message):
-        key = (match[1] or match[2]).lstrip("-").split("=")[0]  # of a class, it follows the option's name
-        return _unknown(key, _whole_name(key, arguments).removesuffix(key), list(known))
+        return f"--{owner}{match['key']}: no such option; {_meant(owner, match['key'], parser)}"
     return " ".join(message.split())
 
 
-def _reason(error: BaseException | None, reason: str) -> str:
-    """What is wrong with a value: the first of the errors, if its option may be of several types."""
-    if choices := re.findall(r"- Expected a typing\.Literal\[(.*)\]", reason):
-        return f"{reason.rpartition('Given value: ')[2]} is unknown; there are: {', '.join(choices)}"
-    while error and (cause := error.__cause__ or error.__context__):
-        error, reason = cause, str(cause)
-    if match := _WRONG_VALUE.match(reason):  # of a file that the value names
-        reason = match["reason"]
+def _plain(reason: str, message: str) -> str:
+    """What is wrong with a value; the first of the reasons where its option may be of several types."""
+    if choices := _CHOICES.findall(message):
+        return f"{_VALUE.findall(message)[-1]} is unknown; there are: {', '.join(choices)}"
+    reason = " ".join(_WRONG_VALUE.sub("", reason).split())
     for pattern, said in _PLAIN:
-        if match := re.match(pattern, reason, re.DOTALL):
-            reason = said.format(*match.groups())
-    return " ".join(reason.split()).replace("v>", ">").replace("v<", "<")
+        if match := re.fullmatch(pattern, reason):
+            return said.format(*match.groups()).replace("v>", ">").replace("v<", "<")
+    return reason
 
 
-def _missing(names: str, verb: str) -> str:
-    keys = [key.strip().removeprefix(f"{verb}.") for key in names.split(",")]
-    missing = ", ".join(key if key == "models" else f"--{key}" for key in keys) + " must be given"
-    is_of_data = any(key.startswith("data") for key in keys)
-    return missing + ("; DATA= or an experiment's file under configs/ does so" if is_of_data else "")
+def _missing(owner: str, keys: list[str], parser: Parser) -> str:
+    keys = [key.partition(".")[2] if key.partition(".")[0] in _verbs(parser) else key for key in keys]
+    names = [f"--{owner}{key}" if key in _options(parser) else key for key in keys]
+    is_of_data = any(name in ("--data.corpus.source", "--data.source") for name in names)
+    remedy = "; DATA= or an experiment's file under configs/ does so" if is_of_data else ""
+    return f"{', '.join(names)} must be given{remedy}"
 
 
-def _unknown(key: str, owner: str, known: list[str]) -> str:
+def _meant(owner: str, key: str, parser: Parser) -> str:
+    known = _options(parser)
     longer = [name for name in known if name.startswith(f"{key}_")]
     if close := difflib.get_close_matches(key, known, n=1) or longer:
-        return f"--{owner}{key}: no such option; did you mean --{owner}{close[0]}?"
-    if owner:
-        return f"--{owner}{key}: no such option; --{owner[:-1]} names another class, or none before it"
-    return f"--{key}: no such option; see --help"
+        return f"did you mean --{owner}{close[0]}?"
+    return f"--{owner[:-1]} names another class, or none before it" if owner else "see --help"
 
 
-def _whole_name(key: str, arguments: list[str]) -> str:
-    for argument in arguments:
-        name = argument.lstrip("-").split("=")[0]
-        if argument.startswith("--") and name.endswith("." + key):
-            return name
-    return key
+def _options(parser: Any) -> list[str]:
+    """Names of the options of a parser and of its verbs; a positional argument is none."""
+    parsers = [parser, *_verbs(parser).values()]
+    return [name.lstrip("-") for each in parsers for name in each._option_string_actions]
 
 
-def _known_options(parser: Any) -> list[str]:
-    """Names of the options of a parser and of its verbs; a broken default configuration is left out."""
-    choices = [action.choices for action in parser._actions if isinstance(action.choices, dict)]
-    verbs = [verb for verbs in choices for verb in verbs.values()]
-    for each in (parser, *verbs):
-        each.default_config_files = []
-    return [key for each in (parser, *verbs) for key in each.get_defaults().keys()]  # noqa: SIM118  (a Namespace)
+def _verbs(parser: Any) -> dict[str, Any]:
+    return next((action.choices for action in parser._actions if isinstance(action.choices, dict)), {})

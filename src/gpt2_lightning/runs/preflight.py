@@ -3,10 +3,9 @@
 import math
 from dataclasses import replace
 from itertools import groupby
-from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Trainer
 from torch import Tensor
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
@@ -97,7 +96,7 @@ def _measure(trainer: Trainer, model: GPT2Module, data: TextDataModule) -> tuple
     No step's time where the run has fewer than three.
     """
     throughput = Throughput()
-    pace = Pace(throughput, talks=False)
+    pace = Pace(throughput, ends=True)
     device = trainer.strategy.root_device
     trial = Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
@@ -107,7 +106,7 @@ def _measure(trainer: Trainer, model: GPT2Module, data: TextDataModule) -> tuple
         max_epochs=trainer.max_epochs,
         gradient_clip_val=trainer.gradient_clip_val,
         gradient_clip_algorithm=trainer.gradient_clip_algorithm,
-        callbacks=[*AdaLoRA.needed_by(model.recipe.adapter), throughput, pace, _EndWhenMeasured(pace)],
+        callbacks=[*AdaLoRA.needed_by(model.recipe.adapter), throughput, pace],
         limit_val_batches=0,
         logger=False,
         enable_checkpointing=False,
@@ -118,18 +117,6 @@ def _measure(trainer: Trainer, model: GPT2Module, data: TextDataModule) -> tuple
     trial.fit(model, datamodule=data)
     step = pace.step and pace.step.accumulated(trainer.accumulate_grad_batches)
     return step, throughput.peak_memory_bytes()
-
-
-class _EndWhenMeasured(Callback):
-    """Ends a training when its pace is known."""
-
-    def __init__(self, pace: Pace) -> None:
-        self._pace = pace
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        trainer.should_stop = self._pace.step is not None
 
 
 def _otherwise(

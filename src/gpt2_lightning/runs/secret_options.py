@@ -7,6 +7,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.runs.settings import leaves
 
 _NAME = re.compile(
     r"(?!(?:bos|eos|pad|unk|sep|cls|mask)_)(?:.*[_-])?(?:api[_-]?key|(?:access|secret|private)[_-]?key|token|secret"
@@ -49,7 +50,7 @@ def check_config(config: Namespace) -> None:
     Raises:
         InputError: naming the option, never the value.
     """
-    for name, value in _strings("", config):
+    for name, value in _strings(config.as_dict()):
         if value and (is_secret_name(name.rpartition(".")[2]) or _VALUE.search(value)):
             raise _refusal(f"--{name}")
 
@@ -61,14 +62,11 @@ def _refusal(option: str) -> InputError:
     )
 
 
-def _strings(name: str, value: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(value, Namespace):
-        value = vars(value)
-    if isinstance(value, dict):
-        for key, part in value.items():
-            yield from _strings(f"{name}.{key}" if name else str(key), part)
-    elif isinstance(value, list | tuple):
-        for part in value:
-            yield from _strings(name, part)
-    elif isinstance(value, str):
-        yield name, value
+def _strings(config: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """The texts of a configuration, those in lists too, each under the name of its option."""
+    for option, value in leaves(config, name):
+        if isinstance(value, list | tuple):
+            for part in value:
+                yield from _strings(part, option)
+        elif isinstance(value, str):
+            yield option, value

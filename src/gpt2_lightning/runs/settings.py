@@ -8,22 +8,23 @@ _OF_THE_RUN_ITSELF = {"experiment", "run", "logs", "auto_resume", "ckpt_path", "
 _OF_THE_RUN_ITSELF |= {"notes", "trainer.default_root_dir", "trainer.logger", "trainer.enable_progress_bar"}
 
 
+def leaves(config: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a nested configuration by their whole names, `model.optimizer.init_args.lr`."""
+    if isinstance(config, dict):
+        for key, part in config.items():
+            yield from leaves(part, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, config
+
+
 def settings_of(config: dict[str, Any]) -> dict[str, Any]:
     """The options of a `config.yaml` that make a run what it is; a class stands under its option's name."""
-    return dict(_flat("", config))
-
-
-def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict) and "class_path" in value:
-        yield prefix, value["class_path"].rpartition(".")[2]
-        value = value.get("init_args") or {}
-    if isinstance(value, dict) and value:
-        for name, part in value.items():
-            whole = f"{prefix}.{name}" if prefix else name
-            if whole not in _OF_THE_RUN_ITSELF:
-                yield from _flat(whole, part)
-    elif prefix:
-        yield prefix, value
+    found = {}
+    for name, value in leaves(config):
+        option = name.removesuffix(".class_path").replace(".init_args", "")
+        if not any(f"{option}.".startswith(f"{own}.") for own in _OF_THE_RUN_ITSELF):
+            found[option] = value.rpartition(".")[2] if name.endswith(".class_path") else value
+    return found
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:

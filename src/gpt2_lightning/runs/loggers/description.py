@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from gpt2_lightning.runs.settings import leaves
+
 
 @dataclass(frozen=True)
 class Description:
@@ -21,17 +23,8 @@ class Description:
 
     def flat(self) -> dict[str, bool | int | float | str]:
         """The hyperparameters by their whole names, `model.optimizer.init_args.lr`; none that is not set."""
-        return dict(_leaves("", self.hyperparameters))
-
-
-def _leaves(name: str, value: Any) -> list[tuple[str, bool | int | float | str]]:
-    if isinstance(value, dict):
-        return [
-            leaf for key, part in value.items() for leaf in _leaves(f"{name}.{key}" if name else key, part)
-        ]
-    if value is None:
-        return []
-    return [(name, value if isinstance(value, bool | int | float | str) else str(value))]
+        given = {name: value for name, value in leaves(self.hyperparameters) if value is not None}
+        return {name: v if isinstance(v, bool | int | float | str) else str(v) for name, v in given.items()}
 
 
 @runtime_checkable
