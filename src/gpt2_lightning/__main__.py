@@ -32,10 +32,10 @@ def main(args: Sequence[str] | None = None) -> int:
     if not _OF_RUNS.keys() & asked:
         quiet()
     try:
-        gc.disable()  # what is imported stays: looking for garbage in it takes a third of the start
         known = {name: _command(name) for name in asked or _MODULES}
-        gc.freeze()
-        gc.enable()
+        if not gc.isenabled():
+            gc.freeze()
+            gc.enable()
         parser = Parser(prog="python -m gpt2_lightning", description="Use what training made.")
         commands = parser.add_subcommands()
         for name, command in known.items():
@@ -117,4 +117,5 @@ def _first_line(command: Callable[..., Any]) -> str:
 
 
 if __name__ == "__main__":
+    gc.disable()  # what is imported stays: looking for garbage in it takes a third of the start
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""The exceptions that are no bugs: what the user gave, and what became of a run."""
+"""Errors that are not bugs: wrong input, and runs that diverge."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

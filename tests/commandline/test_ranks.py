@@ -42,7 +42,6 @@ from lightning.pytorch import Trainer
 
 from gpt2_lightning.model.architecture import build
 from gpt2_lightning.data.packing import IGNORED
-from tests.commandline.conftest import refusal
 from tests.conftest import datamodule_for, tiny_module
 from tests.model.test_module import FixedBatches, KeepGradients, ragged_batches
 

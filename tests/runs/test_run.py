@@ -34,6 +34,17 @@ def test_the_lock_is_one_process_s(write_run: Write):
         pass
 
 
+def test_the_lock_removes_what_a_killed_process_was_writing(write_run: Write):
+    run = Run(write_run())
+    run.checkpoints.mkdir()
+    parts = [run.folder / "metrics.csv.1.part", run.checkpoints / "last.ckpt.1.part"]
+    for part in parts:
+        part.write_text("half")
+    with run.lock():
+        assert not any(part.exists() for part in parts)
+    assert (run.folder / "metrics.csv").exists()
+
+
 def test_samples_are_lines_of_json_and_half_a_line_is_none(write_run: Write):
     """Separators of lines that JSON keeps as they are do not cut a sample in two."""
     folder = write_run()
@@ -48,28 +59,31 @@ def test_samples_are_lines_of_json_and_half_a_line_is_none(write_run: Write):
     ("name", "content", "said"),
     [
         ("summary.json", None, "is no run that has begun \\(summary.json is missing\\)"),
-        ("config.yaml", "a: [", "a file of the run cannot be read"),
-        ("config.yaml", "- a", "a file of the run cannot be read"),
-        ("summary.json", "{", "a file of the run cannot be read"),
-        ("metrics.csv", "step,train/nll\n1,x\n", "a file of the run cannot be read"),
-        ("samples.jsonl", "{\n", "a file of the run cannot be read"),
+        ("config.yaml", "a: [", "cannot be read"),
+        ("config.yaml", "- a", "cannot be read"),
+        ("summary.json", "{", "cannot be read"),
+        ("summary.json", "{}", "summary.json: cannot be read"),
+        ("summary.json", "[]", "summary.json: cannot be read"),
+        ("metrics.csv", "step,train/nll\n1,x\n", "cannot be read"),
+        ("samples.jsonl", "{\n", "cannot be read"),
     ],
 )
 def test_a_damaged_file_is_said(write_run: Write, name: str, content: str | None, said: str):
     folder = write_run()
     (folder / name).unlink() if content is None else (folder / name).write_text(content)
     run = Run(folder)
-    with pytest.raises(InputError, match=f"first: {said}"):
+    with pytest.raises(InputError, match=said):
         print(run.settings, run.summary, run.rows, run.samples)
 
 
-def test_the_run_around_a_checkpoint_or_an_export(write_run: Write, tmp_path: Path):
+def test_the_run_of_a_model_or_a_checkpoint(write_run: Write, tmp_path: Path):
     run = Run(write_run())
-    for path in (run.folder, run.export, run.checkpoints / "last.ckpt"):
-        around = Run.around(path)
-        assert around is not None
-        assert around.folder == run.folder
-    assert Run.around(tmp_path / "elsewhere" / "export") is None
+    checkpoint = run.checkpoints / "last.ckpt"
+    for found in (Run.of_model(run.folder), Run.of_model(run.export), Run.of_checkpoint(checkpoint)):
+        assert found is not None
+        assert found.folder == run.folder
+    assert Run.of_model(tmp_path / "elsewhere" / "export") is None
+    assert Run.of_checkpoint(run.folder / "best.ckpt") is None, "beside a configuration, not of its run"
 
 
 def test_the_runs_of_names_folders_and_globs(write_run: Write, tmp_path: Path):

@@ -79,6 +79,25 @@ def test_of_a_large_space_too_no_point_comes_twice(sweep_file: Callable[..., Pat
     assert len(set(drawn)) == 100
 
 
+def test_steps_of_a_log_range_are_drawn_along_its_logarithm(sweep_file: Callable[..., Path]):
+    """Of 1 to 512, 32 is past the half."""
+    steps = {"distribution": "q_log_uniform_values", "min": 1, "max": 512, "q": 1}
+    sweep = read(sweep_file({"a": steps}, method="random"))
+    drawn = [sweep.values_of(point)["a"] for point in islice(points(sweep, 1), 40)]
+    assert sum(value <= 32 for value in drawn) > 10, "of equally likely ones, two or three"
+
+
+@pytest.mark.parametrize(("method", "most"), [("random", 8), ("bayes", 20)])
+def test_a_log_range_of_few_steps_ends_when_it_is_used_up(
+    sweep_file: Callable[..., Path], method: str, most: int
+):
+    eights = {"distribution": "q_log_uniform_values", "min": 8, "max": 64, "q": 8}
+    sweep = read(sweep_file({"a": eights}, method=method))
+    drawn = list(islice(points(sweep, 0), 20))
+    assert len(drawn) == most
+    assert {sweep.values_of(point)["a"] for point in drawn if point} == set(range(8, 65, 8))
+
+
 def test_bayes_begins_at_random_points_and_knows_no_others(sweep_file: Callable[..., Path], job: Assignment):
     sweep = read(sweep_file(RANGE, method="bayes"))
     known = list(islice(points(sweep, 0), 12))

@@ -14,7 +14,6 @@ from gpt2_lightning import metrics
 from gpt2_lightning.callbacks.checkpoint_io import copy
 from gpt2_lightning.callbacks.random_state import random_state, set_random_state
 from gpt2_lightning.callbacks.stop_signals import StopSignals
-from gpt2_lightning.files.whole import remove_parts
 from gpt2_lightning.model.run_length import ends_step, total_steps
 from gpt2_lightning.ranges import NonNegativeInt
 
@@ -66,8 +65,6 @@ class Checkpoints(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._total_steps = total_steps(trainer)
         if trainer.is_global_zero:
-            for folder in (self._folder, self._folder.parent):
-                remove_parts(folder)  # that a killed process was still writing
             source = Path(str(trainer.ckpt_path))
             if self.best_step == trainer.global_step and source.is_file() and source != self.best:
                 copy(source, self.best)  # a kill may have come between the two

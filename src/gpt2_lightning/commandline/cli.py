@@ -108,9 +108,9 @@ class GPT2CLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         trains = subcommand == "fit" and rank_zero_only.rank == 0  # pyright: ignore[reportFunctionMemberAccess]
+        run = Run(Path(self.trainer.default_root_dir))
         try:
-            lock = Run(Path(self.trainer.default_root_dir)).lock() if trains else nullcontext()
-            with lock, ending_together(self.trainer):
+            with run.lock() if trains else nullcontext(), ending_together(self.trainer):
                 super()._run_subcommand(subcommand)
         except DistNetworkError as error:
             port = os.environ.get("MASTER_PORT")  # Lightning finds one where the user names none
@@ -122,7 +122,7 @@ class GPT2CLI(LightningCLI):
         except OSError as error:
             if not is_disk_full(error):
                 raise
-            raise InputError(make_room(error, Path(self.trainer.default_root_dir))) from None
+            raise InputError(make_room(error, run, trains=subcommand == "fit")) from None
 
     def before_instantiate_classes(self) -> None:
         config = self.config[str(self.subcommand)]

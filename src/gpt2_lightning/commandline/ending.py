@@ -34,7 +34,7 @@ def finish(trainer: Trainer, module: GPT2Module, data: TextDataModule) -> None:
     export(module, data.tokenizer, run.export, card=partial(model_card, run, data))
     summary = record.write_summary(trainer, "finished")
     if record.has_trained:
-        shutil.rmtree(run.folder / "export-merged", ignore_errors=True)  # of an earlier end of this run
+        shutil.rmtree(run.merged_export, ignore_errors=True)  # of an earlier end of this run
     else:
         print("the run is at its end already; for more of it, raise --trainer.max_steps or .max_epochs")
     if time_share(trainer) == 1.0 and trainer.global_step < total_steps(trainer):

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from gpt2_lightning.callbacks.checkpoint_io import newest_whole
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.runs.folder import create, place
+from gpt2_lightning.runs.folder import create, path_of
 from gpt2_lightning.runs.run import Run
 
 _FOLDER = "GPT2_LIGHTNING_RUN_FOLDER"  # tells the processes that Lightning starts for other ranks
@@ -27,13 +27,13 @@ def choose(config: Namespace) -> Path:
     logs, name, run = Path(config.logs), config.run, None
     if config.auto_resume and not config.ckpt_path:
         name = name or _slurm_name()
-        run = Run(place(logs, experiment, name))
+        run = Run(path_of(logs, experiment, name))
         if any(run.checkpoints.glob("*.ckpt")):
             config.ckpt_path = str(newest_whole(run.checkpoints))
         elif not run.folder.is_dir():
             run = None
     elif config.ckpt_path:
-        run = Run.around(Path(config.ckpt_path))
+        run = Run.of_checkpoint(Path(config.ckpt_path))
     if rank_zero_only.rank != 0:  # pyright: ignore[reportFunctionMemberAccess]
         return run.folder if run else Path(os.environ.get(_FOLDER) or logs)  # only rank zero writes there
     folder = run.folder if run else create(logs, experiment, name)
@@ -52,14 +52,14 @@ def _slurm_name() -> str:
 
 
 def forget() -> None:
-    """Begin a command: no folder is its own yet."""
+    """Start a command: it has made no folder yet."""
     os.environ.pop(_NEW, None)
 
 
 def remove_unused() -> None:
     """Remove the folder that this command has made, if its run never began to train."""
     folder = Path(os.environ.get(_NEW) or os.devnull)
-    if folder.is_dir() and not (folder / "summary.json").exists():
+    if folder.is_dir() and not Run(folder).has_begun:
         shutil.rmtree(folder)
         with suppress(OSError):  # the experiment has other runs
             folder.parent.rmdir()

@@ -1,9 +1,10 @@
 """What to do when memory or the disk is full."""
 
 import errno
-from pathlib import Path
 
 from jsonargparse import Namespace
+
+from gpt2_lightning.runs.run import Run
 
 _CPU_MESSAGES = ("can't allocate memory", "not enough memory", "bad allocation", "bad_alloc")
 
@@ -40,8 +41,8 @@ def is_disk_full(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def make_room(error: OSError, folder: Path) -> str:
-    """What was not written for lack of room, and how a run in `folder` goes on if it has a checkpoint."""
-    said = f"{error.filename or folder}: cannot be written: the disk is full"
-    can_go_on = (folder / "checkpoints" / "last.ckpt").is_file()
-    return said + (f"; make room, and go on with make resume RUN={folder}" if can_go_on else "")
+def make_room(error: OSError, run: Run, trains: bool) -> str:
+    """What was not written for lack of room, and how to continue a run that trains and has a checkpoint."""
+    said = f"{error.filename or run.folder}: cannot be written: the disk is full"
+    can_continue = trains and (run.checkpoints / "last.ckpt").is_file()
+    return said + (f"; make room, and go on with make resume RUN={run.folder}" if can_continue else "")

@@ -66,11 +66,11 @@ class GPT2Trainer(Trainer):
         checkpoint = Path(ckpt_path or "")
         if not checkpoint.is_file():
             raise InputError("--ckpt_path must be given: logs/<experiment>/<run>/checkpoints/best.ckpt")
-        run = Run.around(checkpoint)
+        run = Run.of_checkpoint(checkpoint)
         if folder is not None:
             place = Path(folder)
         elif run is not None:
-            place = run.folder / ("export-merged" if merge else "export")
+            place = run.merged_export if merge else run.export
         else:
             raise InputError(
                 f"--ckpt_path {ckpt_path!r}: lies in no run's folder; say where to write with --folder"

@@ -22,7 +22,7 @@ def corpus_options(name: str) -> dict[str, Any] | None:
         name: folder of a run, or of its export; `<folder>/latest`.
     """
     path = Path(locate(name, "models"))
-    run = Run.around(path) if path.is_dir() else None
+    run = Run.of_model(path) if path.is_dir() else None
     return run.config.get("data", {}).get("corpus") if run else None
 
 

@@ -36,7 +36,7 @@ def groups_of(runs: list[Run], labels: list[str]) -> list[Group]:
     """Runs of one configuration together.
 
     Args:
-        runs: of the runs.
+        runs: to group.
         labels: of each, were it alone; a group has that of its first run.
     """
     together: dict[str, list[int]] = {}

@@ -17,7 +17,7 @@ from gpt2_lightning.runs.secret_options import masked
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
-def place(logs: Path, experiment: str, run: str) -> Path:
+def path_of(logs: Path, experiment: str, run: str) -> Path:
     """Where the run of a name has its folder.
 
     Raises:
@@ -48,7 +48,7 @@ def create(logs: Path, experiment: str, run: str | None = None) -> Path:
         InputError: if a name is no plain one, the run exists, or the folder cannot be written.
     """
     name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S") if run is None else run
-    folder, number = place(logs, experiment, name), 1
+    folder, number = path_of(logs, experiment, name), 1
     while True:
         try:
             folder.mkdir(parents=True)

@@ -42,7 +42,7 @@ class RunRecord(SaveConfigCallback):
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         folder = Path(trainer.default_root_dir)
         config = self.config.clone()
-        run = Run.around(Path(config.ckpt_path)) if config.ckpt_path else None
+        run = Run.of_checkpoint(Path(config.ckpt_path)) if config.ckpt_path else None
         if run and run.folder == folder:
             config.ckpt_path = None  # this folder's own: `make resume` names the newest
         write_text(folder / "config.yaml", self.parser.dump(config, skip_none=False))

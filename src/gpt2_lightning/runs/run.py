@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from gpt2_lightning import metrics
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.files.whole import remove_parts
 from gpt2_lightning.runs.settings import SEED, settings_of
 
 AXES = ("step", "tokens", "seconds")
@@ -31,10 +32,15 @@ class Run:
         self.folder = folder
 
     @classmethod
-    def around(cls, path: Path) -> "Run | None":
-        """The run whose folder, checkpoint or export lies at `path`; `None` if it is of none."""
-        folders = (path, path.parent, path.parent.parent)
-        return next((cls(folder) for folder in folders if cls(folder).is_run), None)
+    def of_model(cls, folder: Path) -> "Run | None":
+        """The run whose folder or export a model's folder is; `None` if it is of none."""
+        return next((cls(place) for place in (folder, folder.parent) if cls(place).is_run), None)
+
+    @classmethod
+    def of_checkpoint(cls, path: Path) -> "Run | None":
+        """The run that keeps a checkpoint in `checkpoints/`; `None` if it is of none."""
+        run = cls(path.parent.parent)
+        return run if run.is_run else None
 
     @property
     def is_run(self) -> bool:
@@ -57,6 +63,11 @@ class Run:
         return self.folder / "export"
 
     @property
+    def merged_export(self) -> Path:
+        """The same with its adapter worked into the model."""
+        return self.folder / "export-merged"
+
+    @property
     def trained_at(self) -> float:
         """When it last trained, in seconds since the epoch; exporting it again makes it no newer."""
         return (self.folder / "summary.json" if self.has_begun else self.export).stat().st_mtime
@@ -74,6 +85,8 @@ class Run:
         except Timeout:
             raise InputError(f"{self.folder}: another process is training this run") from None
         try:
+            for folder in (self.folder, self.checkpoints):
+                remove_parts(folder)  # of a process that was killed
             yield
         finally:
             held.release()
@@ -98,15 +111,16 @@ class Run:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """The options by their names with dots; those that say where the run lies are left out."""
-        return settings_of(self.config)
+        return self._read("config.yaml", lambda text: settings_of(dict(yaml.safe_load(text))))
 
     @cached_property
     def summary(self) -> dict[str, Any]:
         """`summary.json`; its status is `killed` where the process is gone without a word."""
-        summary = self._read("summary.json", json.loads)
-        if summary["status"] == "running" and not self.is_training:
-            summary["status"] = "killed"
-        return summary
+        return self._read("summary.json", lambda text: self._with_status(json.loads(text)))
+
+    def _with_status(self, summary: dict[str, Any]) -> dict[str, Any]:
+        is_killed = summary["status"] == "running" and not self.is_training
+        return summary | ({"status": "killed"} if is_killed else {})
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -119,29 +133,22 @@ class Run:
     @cached_property
     def rows(self) -> list[dict[str, float]]:
         """The rows of `metrics.csv`: numbers by column, those that are there."""
-        table = self._read("metrics.csv", str.splitlines, or_empty=True)
-        return self._of("metrics.csv", lambda: [_numbers(row) for row in csv.DictReader(table)])
+        return self._read("metrics.csv", _numbers, or_empty=True)
 
     @cached_property
     def samples(self) -> list[dict[str, Any]]:
         """The lines of `samples.jsonl`; half a line, which a kill leaves, is none."""
-        lines = self._read("samples.jsonl", lambda text: text.split("\n")[:-1], or_empty=True)
-        return self._of("samples.jsonl", lambda: [json.loads(line) for line in lines])
+        return self._read("samples.jsonl", lambda text: list(map(json.loads, text.split("\n")[:-1])), True)
 
     def _read(self, name: str, parse: Callable[[str], Any], or_empty: bool = False) -> Any:
         """What `parse` makes of a file's text; of a missing one, if `or_empty`, of an empty text."""
         path = self.folder / name
-        if or_empty and not path.exists():
-            return parse("")
-        return self._of(name, lambda: parse(path.read_text(encoding="utf-8")))
-
-    def _of(self, name: str, parse: Callable[[], Any]) -> Any:
         try:
-            return parse()
+            return parse("" if or_empty and not path.exists() else path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise InputError(f"{self.folder}: is no run that has begun ({name} is missing)") from None
-        except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
-            raise InputError(f"{self.folder}: a file of the run cannot be read: {error}") from None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
+            raise InputError(f"{path}: cannot be read: {error}") from None
 
     @property
     def is_readable(self) -> bool:
@@ -192,8 +199,9 @@ class Run:
         return np.array(found, dtype=np.float64).reshape(-1, 2).T
 
 
-def _numbers(row: dict[str, str]) -> dict[str, float]:
-    return {name: float(text) for name, text in row.items() if name and text}
+def _numbers(table: str) -> list[dict[str, float]]:
+    rows = csv.DictReader(table.splitlines())
+    return [{name: float(text) for name, text in row.items() if name and text} for row in rows]
 
 
 def runs_of(patterns: Iterable[str]) -> list[Run]:

@@ -1,4 +1,4 @@
-"""A run as a trial of a sweep: it says how it stands after each validation, and ends where it is told to."""
+"""A run as a trial of a sweep: it reports after each validation, and stops when pruned."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ _STEPS = "validated_at"  # optimizer steps of the validations that were reported
 
 
 class Pruning(Callback):
-    """Reports the sweep's metric at `on_validation_end`, and ends a run that its pruner gives up.
+    """Reports the sweep's metric at `on_validation_end`, and stops a run that the pruner prunes.
 
     Records no metrics. A run whose worker is gone stops as by SIGTERM: another worker goes on with it.
     A metric that validations do not give is not reported.
@@ -48,11 +48,11 @@ class Pruning(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
-        is_bad = bool(self._trial) and self._is_given_up(trainer)
+        is_bad = bool(self._trial) and self._is_pruned(trainer)
         self.is_over = trainer.strategy.reduce_boolean_decision(is_bad, all=False)
         trainer.should_stop = trainer.should_stop or self.is_over
 
-    def _is_given_up(self, trainer: Trainer) -> bool:
+    def _is_pruned(self, trainer: Trainer) -> bool:
         """Report the metric, and ask the pruner; a trial that was given to another is not reported on."""
         from optuna.exceptions import UpdateFinishedTrialError
 

@@ -49,7 +49,8 @@ class Parameter:
         """All that can be sampled; `None` where it cannot be counted."""
         if self.choices:
             return tuple(self.choices)
-        low, high, step = self._range.low, self._range.high, self._range.step
+        low, high = self._range.low, self._range.high
+        step = None if self._range.log else self._range.step  # of a list, all would be equally likely
         steps = 0 if low == high else (high - low) / step if step else math.inf
         if steps >= _MOST_POINTS:
             return None

@@ -25,6 +25,7 @@ REASON = "reason"  # why a trial failed
 _SWEEP = "definition"  # what decides the trials, as a study's attribute
 _KILLED = "retry_history"  # Optuna's own name for a trial's earlier tries
 _STARTUP = 10  # points that `bayes` draws at random before it has seen enough
+_MOST_REPEATS = 1_000  # draws in a row of points that are known
 _MOST_LISTED = 10_000  # points of a space that are listed, to be drawn without putting back
 
 
@@ -89,10 +90,13 @@ def _random(sweep: Sweep, seed: int) -> Iterator[dict[str, Any]]:
 
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
     known: set[str] = set()
-    while True:
+    repeats = 0
+    while repeats < _MOST_REPEATS:  # a range with few values that cannot be listed is used up
         point = study.ask({each.short: each.distribution for each in sweep.parameters}).params
+        repeats += 1
         if (values := str(sweep.values_of(point))) not in known:
             known.add(values)
+            repeats = 0
             yield point
 
 
@@ -149,4 +153,4 @@ def reason_of(trial: "FrozenTrial") -> str:
     if trial.state.name != "FAIL":
         return ""
     tries = 1 + len(trial.system_attrs.get(_KILLED, []))
-    return trial.user_attrs.get(REASON) or f"its worker was killed {tries} times"
+    return trial.user_attrs.get(REASON) or f"its worker was killed {tries} time{'s' if tries > 1 else ''}"

@@ -201,7 +201,7 @@ def _supervise(study: "Study", job: Assignment, workers: int, table: Table) -> N
         RuntimeError: if they end with an error of ours, time and again.
         KeyboardInterrupt: if the user has stopped them, by Ctrl-C or SIGTERM.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
     outputs = [Path(job.folder) / "output" / f"worker-{number}.txt" for number in range(workers)]
     starts = [
         partial(_start, replace(job, worker=number), output, _share(number, workers))
@@ -227,6 +227,7 @@ def _supervise(study: "Study", job: Assignment, workers: int, table: Table) -> N
             _stop(processes)
             raise
         finally:
+            signal.signal(signal.SIGTERM, earlier)
             table.show(trials_of(study))
     for number, process in enumerate(processes):
         _look_at_end(number, process.returncode, restarts, outputs[number])

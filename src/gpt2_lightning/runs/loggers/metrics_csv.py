@@ -71,8 +71,8 @@ class MetricsCSV(Logger):
             self._rewrite(new_columns, self._row["step"] - 1)
         with self._path.open("r+", newline="") as file:
             self._row_start = file.seek(0, 2) if self._row_start is None else file.seek(self._row_start)
-            file.truncate()
             csv.DictWriter(file, self._columns).writerow(self._row)
+            file.truncate()  # afterwards: a kill between the two loses nothing
         self._is_written = True
 
     @rank_zero_only

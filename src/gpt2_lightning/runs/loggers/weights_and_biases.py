@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.files.whole import write_text
 from gpt2_lightning.runs.loggers.description import Description, WhenUsed
 from gpt2_lightning.runs.run import Run
 
@@ -130,7 +131,7 @@ class WeightsAndBiases(WandbLogger):
         if not path.exists():
             given = os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text((given or secrets.token_hex(4)) + "\n")
+            write_text(path, (given or secrets.token_hex(4)) + "\n")
         return path.read_text().strip()
 
     @rank_zero_only
