@@ -45,24 +45,6 @@ sys.exit(main(Path("configs") / "default.yaml"))
 """
 
 
-def test_a_run_leaves_the_whole_folder(finished: Path):
-    names = {path.name for path in finished.iterdir()}
-    events = {name for name in names if name.startswith("events.out.tfevents")}
-    assert len(events) == 1
-    assert names - events == {
-        "config.yaml",
-        "run.lock",
-        "environment.json",
-        "metrics.csv",
-        "samples.jsonl",
-        "checkpoints",
-        "export",
-        "summary.json",
-    }
-    checkpoints = {path.name for path in (finished / "checkpoints").iterdir()}
-    assert checkpoints == {"last.ckpt", "last.ckpt.sha256", "best.ckpt", "best.ckpt.sha256"}
-
-
 def test_metrics_are_by_optimizer_step_and_the_same_in_tensorboard(finished: Path):
     rows = [row for row in read_metrics(finished) if row["train/nll"]]
     assert [int(row["step"]) for row in rows] == [2, 4, 6, 8]
@@ -130,16 +112,6 @@ def test_precision_left_open_is_what_the_machine_does_natively(tmp_path: Path):
     assert config["trainer"]["precision"] == best_precision("cpu")
 
 
-def test_a_finished_run_that_is_resumed_stays_as_it_is(finished: Path, capsys: pytest.CaptureFixture[str]):
-    before = json.loads((finished / "summary.json").read_text())
-    resume = [f"--config={finished}/config.yaml", f"--ckpt_path={finished}/checkpoints/last.ckpt"]
-    assert main("fit", *resume) == 0
-    after = json.loads((finished / "summary.json").read_text())
-    for name in ("status", "steps", "tokens", "val_nll", "best_step", "export"):
-        assert after[name] == before[name]
-    assert after["train_seconds"] <= before["train_seconds"]
-
-
 def test_validate_repeats_the_summarys_numbers(finished: Path, capsys: pytest.CaptureFixture[str]):
     best = f"--ckpt_path={finished}/checkpoints/best.ckpt"
     assert main("validate", f"--config={finished}/config.yaml", best) == 0
@@ -188,18 +160,6 @@ def test_mistakes_are_found_before_training(
     assert not list(tmp_path.glob("logs/*/*"))
 
 
-def test_a_resumed_runs_config_says_how_it_was_continued(tmp_path: Path):
-    assert (
-        fit(tmp_path, "--trainer.max_steps=2", "--trainer.logger=false", "--histograms.every_n_steps=0") == 0
-    )
-    folder = run_folder(tmp_path)
-    resume = [f"--config={folder}/config.yaml", f"--ckpt_path={folder}/checkpoints/last.ckpt"]
-    assert main("fit", *resume, "--trainer.max_steps=4") == 0
-    config = yaml.safe_load((folder / "config.yaml").read_text())
-    assert config["trainer"]["max_steps"] == 4
-    assert config["ckpt_path"] is None
-
-
 @pytest.mark.parametrize("option", ["--logs", "--data.folder"])
 def test_folders_that_cannot_be_written_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
@@ -236,19 +196,6 @@ def test_ctrl_c_keeps_the_last_step_and_says_how_to_continue(tmp_path: Path):
     assert (
         torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == summary["steps"]
     )
-
-
-def test_a_refused_resume_changes_nothing(finished: Path, tmp_path: Path):
-    folder = tmp_path / "logs" / "x" / "1"
-    shutil.copytree(finished, folder)
-    before = (folder / "config.yaml").read_bytes()
-    resume = [f"--config={folder}/config.yaml", f"--ckpt_path={folder}/checkpoints/last.ckpt"]
-    for extra in ("--data.block_size=8", "--model.architecture.n_layer=2"):
-        with pytest.raises(SystemExit) as stop:
-            main("fit", *resume, "--trainer.max_steps=12", extra)
-        assert stop.value.code == 2
-        assert (folder / "config.yaml").read_bytes() == before
-        assert json.loads((folder / "summary.json").read_text())["status"] == "finished"
 
 
 def test_a_run_of_torchs_muon_is_not_resumed(

@@ -6,47 +6,9 @@ import pytest
 import torch
 
 from gpt2_lightning.machine import hardware
-from gpt2_lightning.machine.precision import best_precision, emulation_warning, takes_cpu
+from tests.machine.conftest import CPUS
 
 CPU = torch.device("cpu")
-AVX2 = {"avx2": True, "architecture": "x86_64"}
-CPUS = {
-    "Sapphire Rapids": (AVX2 | {"avx512_f": True, "avx512_bf16": True, "amx_bf16": True}, "AMX", True),
-    "Zen 4": (AVX2 | {"avx512_f": True, "avx512_bf16": True}, "AVX-512 bf16", True),
-    "Skylake server": (AVX2 | {"avx512_f": True}, "AVX-512", False),
-    "a laptop": (AVX2, "AVX2", False),
-    "Lunar Lake": (AVX2 | {"avx_ne_convert": True}, "AVX2", None),
-    "Graviton 3": ({"neon": True, "bf16": True}, "NEON bf16", None),
-    "Graviton 2": ({"neon": True, "bf16": False}, "NEON", False),
-}
-
-
-@pytest.fixture
-def cpu(monkeypatch: pytest.MonkeyPatch):
-    """Makes torch tell of another CPU."""
-    for variable in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setitem(os.environ, hardware._MEASURED, "")  # so that it is put back
-    monkeypatch.delitem(os.environ, hardware._MEASURED)
-
-    def set_to(capabilities: dict) -> None:
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
-
-    return set_to
-
-
-@pytest.fixture
-def rates(monkeypatch: pytest.MonkeyPatch):
-    """Makes a machine multiply so many times as fast in 16 bits as in float32."""
-
-    def set_to(factor: float) -> None:
-        def rate(dtype: torch.dtype) -> float:
-            return 1e11 * (1 if dtype == torch.float32 else factor)
-
-        monkeypatch.setattr(hardware, "matrix_rate", rate)
-        monkeypatch.setattr("gpt2_lightning.machine.precision.matrix_rate", rate)
-
-    return set_to
 
 
 @pytest.mark.parametrize("name", CPUS)
@@ -75,16 +37,6 @@ def test_what_onednn_may_not_use_is_not_there(
     assert (hardware.cpu_kind(), hardware.has_native_bf16(CPU)) == (kind, native)
 
 
-@pytest.mark.parametrize(("factor", "precision"), [(3.0, "bf16-mixed"), (1.1, "32-true"), (0.1, "32-true")])
-def test_a_cpu_that_does_not_tell_is_measured(
-    cpu, rates, monkeypatch: pytest.MonkeyPatch, factor: float, precision: str
-):
-    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)  # an older torch, an unknown CPU
-    cpu({})
-    rates(factor)
-    assert best_precision("cpu") == precision
-
-
 def test_the_ranks_take_what_the_first_one_measured(cpu, rates, monkeypatch: pytest.MonkeyPatch):
     cpu(CPUS["Graviton 3"][0])
     rates(3.0)
@@ -110,22 +62,6 @@ def test_the_matrix_rate_is_soon_there_in_every_format():
         assert 1e7 < rate < 1e14
 
 
-def test_an_emulated_precision_is_warned_about_with_its_factor(cpu, rates):
-    cpu(AVX2)
-    rates(1 / 40)
-    warning = emulation_warning("bf16-mixed")
-    assert warning is not None
-    assert "--trainer.precision bf16-mixed" in warning
-    assert "(AVX2) only emulates bf16" in warning
-    assert "at least 40 times as long" in warning
-    assert emulation_warning("32-true") is None
-    cpu(CPUS["Graviton 3"][0])
-    rates(1 / 1.5)
-    assert "takes 1.5 times as long as in float32 here (NEON bf16)" in str(emulation_warning("bf16-mixed"))
-    cpu(CPUS["Zen 4"][0])
-    assert emulation_warning("bf16-mixed") is None
-
-
 def test_more_threads_than_cores_are_warned_about(monkeypatch: pytest.MonkeyPatch):
     cores = hardware.available_cores()
     monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
@@ -138,11 +74,3 @@ def test_cores_where_nobody_tells_of_affinity(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(hardware, "_CPU_QUOTA", tmp_path / "none")
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     assert hardware.available_cores() == os.cpu_count()
-
-
-def test_macs_train_on_their_gpu_in_float32(cpu, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert best_precision("auto") == "32-true"
-    assert not takes_cpu("auto")
-    assert takes_cpu("cpu")

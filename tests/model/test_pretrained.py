@@ -1,6 +1,10 @@
 """Weights that exist: what they bring, what may be changed of them, and what is refused."""
 
+import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +24,7 @@ from gpt2_lightning.model.architecture import Architecture
 from gpt2_lightning.model.module import GPT2Module
 from gpt2_lightning.model.pretrained import change_vocabulary
 from tests.conftest import ASSETS, tiny_module
+from tests.hub import serve
 
 DRY = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
 
@@ -166,3 +171,31 @@ def test_untied_output_layer_trains_and_is_written(train: Callable[..., Trainer]
     change_vocabulary(again, data.tokenizer, Characters().build(["ab"]))
     assert again.lm_head.weight.shape == again.transformer.wte.weight.shape
     assert not torch.equal(again.lm_head.weight, again.transformer.wte.weight)
+
+
+MODEL = """
+import json, sys
+from gpt2_lightning.data.tokenizer import Pretrained
+from gpt2_lightning.model.architecture import Architecture
+from gpt2_lightning.model.pretrained import fit_vocabulary, load, read_config, reconciled
+config = reconciled(read_config("owner/gpt2"), Architecture(resid_pdrop=0.0), "owner/gpt2")
+model = load("owner/gpt2", config)
+fit_vocabulary(model, "owner/gpt2", Pretrained("owner/gpt2").build(()), False)
+print(json.dumps({"dtype": str(model.dtype), "training": model.training, "layers": model.config.n_layer}))
+"""
+
+
+def test_weights_come_from_a_hub_and_then_from_its_cache(tmp_path: Path, base: str):
+    expected = {"dtype": "torch.float32", "training": True, "layers": 2}
+    environment = os.environ | {"HF_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
+    with serve({"models/owner/gpt2": Path(base)}) as endpoint:
+        for extra in ({"HF_ENDPOINT": endpoint}, {"HF_HUB_OFFLINE": "1"}):
+            result = subprocess.run(
+                [sys.executable, "-c", MODEL],
+                capture_output=True,
+                text=True,
+                env=environment | extra,
+                timeout=120,
+            )
+            assert result.returncode == 0, result.stderr[-3000:]
+            assert json.loads(result.stdout.splitlines()[-1]) == expected
