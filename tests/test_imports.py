@@ -1,6 +1,7 @@
 """Imports point one way, and the leaves know nothing of Lightning."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ LEAVES = [
     "model/generation",
     "model/scoring",
 ]
-MODULES = sorted(path for path in SOURCE.rglob("*.py") if path.name != "__init__.py")
+MODULES = sorted(SOURCE.rglob("*.py"))
 
 
 def imports(path: Path) -> set[str]:
@@ -53,6 +54,11 @@ def imports(path: Path) -> set[str]:
     return names
 
 
+def module_of(path: Path) -> str:
+    """As it is imported; a folder by its `__init__`."""
+    return ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
 def layer(name: str) -> int:
     """Of a module by its name in the package, as `runs.run`, or of something in it."""
     room, _, rest = name.partition(".")
@@ -66,10 +72,26 @@ def test_the_root_holds_little():
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(SOURCE).as_posix())
 def test_imports_point_down(path: Path):
-    mine = layer(".".join(path.relative_to(SOURCE).with_suffix("").parts))
+    if path == SOURCE / "__init__.py":
+        assert not imports(path)
+        return
+    mine = layer(module_of(path).removeprefix("gpt2_lightning."))
     for name in imports(path):
         if name.startswith("gpt2_lightning."):
             assert layer(name.removeprefix("gpt2_lightning.")) <= mine, f"{path.name} imports {name}"
+
+
+def test_imports_make_no_circle():
+    known = {module_of(path): path for path in MODULES}
+    graph = {
+        module: {
+            found
+            for name in imports(path)
+            if (found := name if name in known else name.rpartition(".")[0]) in known
+        }
+        for module, path in known.items()
+    }
+    assert len(list(TopologicalSorter(graph).static_order())) == len(known)
 
 
 @pytest.mark.parametrize("leaf", LEAVES)
@@ -82,7 +104,7 @@ def test_callbacks_do_not_import_the_module():
         assert not [name for name in imports(path) if name.startswith("gpt2_lightning.model.module")]
 
 
-@pytest.mark.parametrize("package", ["wandb", "optuna", "datasets", "peft"])
+@pytest.mark.parametrize("package", ["wandb", "optuna", "datasets", "peft", "plotly", "rich"])
 def test_heavy_packages_are_imported_where_they_are_used(package: str):
     for path in MODULES:
         for node in ast.parse(path.read_text()).body:

@@ -23,9 +23,3 @@ def test_logs_that_cannot_be_written_are_named(tmp_path: Path):
     (tmp_path / "logs").write_text("")
     with pytest.raises(InputError, match=r"--logs '.*logs': cannot be written"):
         run_folder.create(tmp_path / "logs", "try")
-
-
-def test_environment_names_versions_and_hardware():
-    environment = run_folder.environment()
-    assert {"torch", "lightning", "transformers"} <= set(environment["packages"])
-    assert {"python", "platform", "git_commit", "git_diff", "cpu_count", "gpus"} <= set(environment)

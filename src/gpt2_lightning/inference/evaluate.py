@@ -78,8 +78,7 @@ def evaluate(
         models: folders of runs, exports, adapters or any GPT-2, or hub ids.
         data: the corpus; a file of `configs/data/`. Text is tokenized by each model's own tokenizer.
         split: which part of it; `all` of it, if it is text that no run was trained on.
-        block_size: most tokens that the model sees at once; the model's context if not given, and the
-            smallest of them for several.
+        block_size: most tokens that a model sees at once; the smallest context of the models if not given.
         stride: tokens between one window and the next, at most `block_size`; half of it if not given. With
             `block_size` itself the windows are blocks side by side, as in training's validation on a stream.
         documents_apart: no window reaches over the end of a document; true for instruction records if not

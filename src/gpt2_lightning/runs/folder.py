@@ -1,18 +1,10 @@
-"""A run's folder `logs/<experiment>/<run>/` is made; and what a run depends on besides its configuration."""
+"""Where a run's folder `logs/<experiment>/<run>/` lies, and how it is made."""
 
-import os
-import platform
 import re
-import subprocess
-import sys
 from datetime import datetime
-from functools import cache
-from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any
 
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.runs.secret_options import masked
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -63,45 +55,3 @@ def create(logs: Path, experiment: str, run: str | None = None) -> Path:
             folder = folder.with_name(f"{name}-{number}")
         except OSError as error:
             raise InputError(f"--logs {str(logs)!r}: cannot be written ({error.strerror})") from None
-
-
-def environment() -> dict[str, Any]:
-    """What a run depends on besides its configuration: versions, code, hardware."""
-    import torch
-
-    from gpt2_lightning.machine.hardware import cpu_description
-
-    return {
-        "python": sys.version,
-        "platform": platform.platform(),
-        "packages": _packages(),
-        "git_commit": git("rev-parse", "HEAD"),
-        "git_diff": masked(git("diff", "HEAD") or "") or None,
-        "cpu": cpu_description(),
-        "cpu_count": os.cpu_count(),
-        "torch_threads": torch.get_num_threads(),
-        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-    }
-
-
-def _packages() -> dict[str, str]:
-    """Version of each distribution that Python finds; its file of metadata is read once."""
-    found = [distribution.metadata for distribution in distributions()]
-    return dict(sorted((package["Name"], package["Version"]) for package in found if package["Name"]))
-
-
-@cache
-def git(*arguments: str) -> str | None:
-    """What git printed, when first asked, for the repository around this package; `None` without one."""
-    try:
-        result = subprocess.run(
-            ["git", *arguments],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return result.stdout.strip()

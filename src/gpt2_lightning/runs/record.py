@@ -14,7 +14,7 @@ from gpt2_lightning.data.datamodule import datamodule_of
 from gpt2_lightning.data.packing import DocumentRows
 from gpt2_lightning.files.whole import write_json, write_text
 from gpt2_lightning.machine.hardware import device_description
-from gpt2_lightning.runs.folder import environment
+from gpt2_lightning.runs.environment import environment
 from gpt2_lightning.runs.loggers import Description, RunLogger
 from gpt2_lightning.runs.run import Run
 from gpt2_lightning.runs.summary import find, summarize

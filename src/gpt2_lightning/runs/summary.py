@@ -12,7 +12,7 @@ from gpt2_lightning.callbacks.throughput import Throughput
 from gpt2_lightning.data.datamodule import datamodule_of
 from gpt2_lightning.metrics import perplexity
 from gpt2_lightning.model.architecture import count_parameters
-from gpt2_lightning.runs.folder import git
+from gpt2_lightning.runs.environment import git
 
 T = TypeVar("T")
 

@@ -4,17 +4,12 @@ import time
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group
-from rich.live import Live
-from rich.table import Table as RichTable
-from rich.text import Text
-
 from gpt2_lightning.sweeps.definition import Sweep
 from gpt2_lightning.sweeps.study import SLOT, reason_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
+    from rich.table import Table as RichTable
 
 _AROUND = 6  # lines of the table besides its rows, and the line below it
 
@@ -22,7 +17,7 @@ _AROUND = 6  # lines of the table besides its rows, and the line below it
 class Table:
     """Rows of trials with what varies, how they stand and their value; below it the time left.
 
-    On a terminal it is written anew where it stands; elsewhere each trial that is over gets a line.
+    On a terminal it is updated in place; elsewhere each trial that is over gets a line.
 
     Args:
         sweep: whose trials they are.
@@ -34,6 +29,9 @@ class Table:
     """
 
     def __init__(self, sweep: Sweep, slots: int | None, workers: int) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
         self._sweep, self._slots, self._workers = sweep, slots, workers
         self._console = Console(soft_wrap=False)
         self._said: set[int] | None = None
@@ -42,6 +40,9 @@ class Table:
     def show(self, trials: list["FrozenTrial"]) -> None:
         """Show how the trials stand now, one of each slot."""
         if self.live:
+            from rich.console import Group
+            from rich.text import Text
+
             self.live.update(Group(self._table(trials), Text(self.summary(trials))), refresh=True)
             return
         over = {trial.number: trial for trial in trials if trial.state.is_finished()}
@@ -56,8 +57,11 @@ class Table:
         said = f"  {reason}" if (reason := reason_of(trial)) else ""
         return f"trial {number:>4}  {outcome:<10} {seconds_of(trial):>5.0f} s  {label}{said}"
 
-    def _table(self, trials: list["FrozenTrial"]) -> RichTable:
+    def _table(self, trials: list["FrozenTrial"]) -> "RichTable":
         """The best trial and the newest ones, as many as there is room for."""
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table as RichTable
+
         table = RichTable(box=SIMPLE_HEAD)
         options = self._options_with_room()
         widths = {"trial": 5} | dict.fromkeys(options, 0) | {self._sweep.metric: 14, "seconds": 7}

@@ -75,11 +75,10 @@ def sweep(
     check_name("--name", name or Path(file).stem)
     folder = Path(logs) / "sweeps" / (name or Path(file).stem)
     slots = trials or definition.run_cap
-    most = min(definition.size, math.inf if slots is None else slots)
+    most = min(definition.size, slots or math.inf)
     if most == math.inf and hours is None:
-        raise InputError(
-            "--trials: give how many (TRIALS=20), or how long (--hours); only a grid ends by itself"
-        )
+        said = "give how many (TRIALS=20), or how long (--hours); only a grid ends by itself"
+        raise InputError(f"--trials: {said}")
     job = Assignment(
         file=file,
         folder=str(folder),
@@ -91,6 +90,16 @@ def sweep(
         until=time.time() + hours * 3600 if hours else math.inf,
         is_endless=slots is None and hours is not None,
     )
+    _run(definition, job, workers, retry_failed, most)
+
+
+def _run(definition: Sweep, job: Assignment, workers: int, retry_failed: bool, most: float) -> None:
+    """Train what is left to train, and report.
+
+    Raises:
+        InputError: if every trial has failed.
+    """
+    folder = Path(job.folder)
     study, is_over = _begin(definition, job, retry_failed, most)
     table = Table(definition, None if job.is_endless else int(most), workers)
     try:
@@ -98,11 +107,10 @@ def sweep(
             _supervise(study, job, workers, table)
     finally:
         write_report(study, definition, folder)
-        trials_now = trials_of(study)
         if is_over or not table.live:
-            print(f"\n{table.summary(trials_now)}")
+            print(f"\n{table.summary(trials_of(study))}")
         print(folder / REPORT)
-    begun = [trial for trial in trials_now if trial.state.name != "WAITING"]
+    begun = [trial for trial in trials_of(study) if trial.state.name != "WAITING"]
     if begun and all(trial.state.name == "FAIL" for trial in begun):
         raise InputError(f"every trial has failed, the first one: {reason_of(begun[0])}")
     if (folder / BEST).is_file():
