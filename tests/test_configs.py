@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 import yaml
 
 from gpt2_lightning.commandline import cli
+from gpt2_lightning.runs.settings import leaves
 from tests.conftest import ASSETS, ROOT
 
 CONFIGS = ROOT / "configs"
@@ -136,52 +138,54 @@ def test_piece_lies_over_an_experiment(tmp_path: Path, kind: str):
         assert main(*options(tmp_path / name), *TEXT, piece, *TOY) == 0
 
 
-FIELDS = "--data.corpus.source."
+def corpus_of(name: str) -> dict[str, Any]:
+    return yaml.safe_load((CONFIGS / "data" / f"{name}.yaml").read_text())
+
+
+def source_of(name: str) -> str:
+    """The class of a corpus' source, which may be all that is said of it."""
+    source = corpus_of(name)["source"]
+    return source["class_path"] if isinstance(source, dict) else source
+
+
+def is_here(name: str) -> bool:
+    """Whether a corpus is there as it is: in the project, or in Python."""
+    paths = [value for key, value in leaves(corpus_of(name)) if key.endswith(".paths")]
+    return all((ROOT / path).exists() for path in paths)
 
 
 def write_corpus(name: str, folder: Path) -> list[str]:
     """Small files of the shape that a file of configs/data expects, and the options that name them."""
     texts = [path.read_text() for path in sorted(ASSETS.glob("*.txt"))]
+    corpus, kind = corpus_of(name), source_of(name)
+    options = corpus["source"]["init_args"]
+    field = options.get("field", "text")
     folder.mkdir()
-    if name == "csv":
+    if kind == "CSVFiles":
         with (folder / "a.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, ["text"])
+            writer = csv.DictWriter(file, [field])
             writer.writeheader()
-            writer.writerows({"text": text} for text in texts)
-    elif name == "json":
+            writer.writerows({field: text} for text in texts)
+    elif kind == "JSONFiles":
+        records = [
+            {"instruction": text[:40], "input": "", "output": text[40:80], field: text} for text in texts
+        ]
         with gzip.open(folder / "a.jsonl.gz", "wt") as file:
-            file.writelines(json.dumps({"text": text}) + "\n" for text in texts)
-    elif name == "parquet":
-        pyarrow.parquet.write_table(pyarrow.table({"text": texts}), folder / "a.parquet")
-    elif name == "instructions":
-        records = [{"instruction": text[:40], "input": "", "output": text[40:80]} for text in texts * 2]
-        (folder / "a.json").write_text(json.dumps(records))
-    elif name == "tokens":
-        for split in ("train", "val"):
+            file.writelines(json.dumps(record) + "\n" for record in records * 2)
+    elif kind == "ParquetFiles":
+        pyarrow.parquet.write_table(pyarrow.table({field: texts}), folder / "a.parquet")
+    elif kind == "TokenFiles":
+        for split in ("source", "validation"):
             np.arange(600, dtype=np.uint16).tofile(folder / f"{split}.bin")
-        validation = f"--data.corpus.validation.paths={folder / 'val.bin'}"
-        return [f"{FIELDS}paths={folder / 'train.bin'}", validation]
-    elif name.startswith("tinyshakespeare"):
-        (folder / "a.txt").write_text("\n\n".join(texts))
-        return [f"{FIELDS}paths={folder}", f"--data.corpus.validation.paths={folder}"]
+        return [f"--data.corpus.{split}.paths={folder / split}.bin" for split in ("source", "validation")]
     else:
         for number, text in enumerate(texts * 2):
             (folder / f"{number}.txt").write_text(f"{number}\n\n{text}")
-    if name == "book":
-        return [f"{FIELDS}paths={folder}", f"{FIELDS}min_chars=100"]
-    return [f"{FIELDS}paths={folder}"]
+    own = [f"--data.corpus.{role}.paths={folder}" for role in ("source", "validation") if role in corpus]
+    return own + (["--data.corpus.source.min_chars=100"] if options.get("min_chars") else [])
 
 
-HUB = [
-    "hub",
-    "alpaca",
-    "fineweb_edu",
-    "openwebtext",
-    "tinystories",
-    "wikipedia_zh",
-    "wikitext2",
-    "wikitext103",
-]
+HUB = [name for name in names("data") if source_of(name) == "HubDataset"]
 
 
 @pytest.mark.parametrize("name", HUB)
@@ -195,7 +199,7 @@ def test_hub_corpus_of_configs_is_read(tmp_path: Path, name: str, gpt2_tokenizer
         )
         (tmp_path / "set").mkdir(exist_ok=True)
         (tmp_path / "set" / f"{split}.jsonl").write_text("".join(lines))
-    piece = yaml.safe_load((CONFIGS / "data" / f"{name}.yaml").read_text())
+    piece = corpus_of(name)
     here = [
         option
         for role in ("source", "validation", "test")
@@ -216,13 +220,14 @@ def test_hub_corpus_of_configs_is_read(tmp_path: Path, name: str, gpt2_tokenizer
 def test_corpus_of_configs_trains(tmp_path: Path, name: str, gpt2_tokenizer: Path):
     """From the command line, with no code, on files of the shape it expects."""
     corpus = f"--data.corpus={CONFIGS / 'data' / name}.yaml"
-    offline = name.startswith(("python", "examples")) or name == "mixture"
-    own = [] if offline else write_corpus(name, tmp_path / "corpus")
-    vocabulary = ["--data.corpus.tokenizer=Bytes"] if offline else ["--data.corpus.tokenizer.vocab_size=300"]
-    if name == "tinyshakespeare_char":
-        vocabulary = []
-    if "Pretrained" in (CONFIGS / "data" / f"{name}.yaml").read_text():
-        vocabulary = [f"--data.corpus.tokenizer.path={gpt2_tokenizer}"]
+    own = [] if is_here(name) else write_corpus(name, tmp_path / "corpus")
+    tokenizer = corpus_of(name)["tokenizer"]
+    vocabulary = ["--data.corpus.tokenizer=Bytes"]
+    if not is_here(name):
+        vocabulary = {
+            "Pretrained": [f"--data.corpus.tokenizer.path={gpt2_tokenizer}"],
+            "ByteLevelBPE": ["--data.corpus.tokenizer.vocab_size=300"],
+        }.get(tokenizer if isinstance(tokenizer, str) else tokenizer["class_path"], [])
     fraction = [
         "--data.corpus.validation_fraction=0.4",
         "--data.block_size=16",

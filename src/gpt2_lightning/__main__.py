@@ -7,8 +7,11 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
+from inspect import Parameter, signature
 from itertools import takewhile
 from typing import Any
+
+import docstring_parser
 
 from gpt2_lightning.commandline.option_errors import Parser, fail
 from gpt2_lightning.commandline.quiet import quiet
@@ -70,22 +73,24 @@ def _command(name: str) -> Callable[..., Any]:
 
 
 def _parser_of(name: str, command: Callable[..., Any]) -> Parser:
-    """What a command is about, a folder, a file or several, stands without a name."""
+    """What a command is about, a folder, a file or a list of them, is given without an option's name."""
     parser = Parser(description=_first_line(command))
-    if name in _MEASURE:
-        several = "Runs, exports, adapters, folders of a GPT-2, or hub ids."
-        parser.add_argument("models", nargs="+", help=several)
-        parser.add_function_arguments(command, skip={"models"})
-    elif name in _WRITE:
+    lists = [each.name for each in signature(command).parameters.values() if _is_needed_list(each)]
+    for each in docstring_parser.parse(str(command.__doc__)).params:
+        if each.arg_name in lists:
+            parser.add_argument(each.arg_name, nargs="+", help=each.description)
+    if name in _WRITE:
         from gpt2_lightning.model.sampling import Sampling
 
         parser.add_function_arguments(command, skip={"sampling"})
         parser.add_class_arguments(Sampling)
     else:
-        if name == "compare":
-            parser.add_argument("runs", nargs="+", help="Folders of runs, or globs.")
-        parser.add_function_arguments(command, skip={"runs"}, as_positional=True)
+        parser.add_function_arguments(command, skip={*lists}, as_positional=name in _OF_RUNS)
     return parser
+
+
+def _is_needed_list(parameter: Parameter) -> bool:
+    return parameter.annotation == list[str] and parameter.default is Parameter.empty
 
 
 def _sampling(options: dict[str, Any]) -> Any:
