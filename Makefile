@@ -17,6 +17,14 @@ endif
 .DEFAULT_GOAL := help
 .PHONY: help known-names train preflight tokens export resume sample chat evaluate sweep compare reproduce tensorboard test test-avx2 format lint types check bench drills lock clean active-environment
 
+# A variable that no target reads is a mistake, and is said before anything is done.
+KNOWN = EXPERIMENT MODEL DATA ADAPTER LOGGER RUN RUNS PROMPT MERGE SWEEP TRIALS WORKERS STORAGE NAME ARGS \
+  VENV PYTHON TORCH PORT TESTS
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+ifneq ($(filter-out $(KNOWN) MAKEFLAGS MAKEOVERRIDES -%,$(GIVEN)),)
+$(error $(firstword $(filter-out $(KNOWN) -%,$(GIVEN)))= is unknown; there are: $(KNOWN). Other options go into   ARGS="--option value"; docs/options.md has them by the words of other trainers)
+endif
+
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "Options of a run: make train ARGS=--help"

@@ -117,3 +117,10 @@ def test_clean_asks_first(tmp_path: Path):
         subprocess.run(["make", "clean"], cwd=tmp_path, input=f"{answer}\n", text=True, capture_output=True)
         assert (tmp_path / "logs" / "run").exists() == (tmp_path / "data" / "run").exists() == left
     assert (tmp_path / "logs" / "README.md").exists()
+
+
+@pytest.mark.parametrize("given", ["MODLE=small", "BATCH_SIZE=8", "TEMPERATURE=0.1"])
+def test_a_variable_that_no_target_reads_is_refused(given: str):
+    result = make("sample", given)
+    assert result.returncode == 2
+    assert f"{given.split('=')[0]}= is unknown; there are: EXPERIMENT MODEL DATA" in result.stderr

@@ -31,7 +31,7 @@ def said(command: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> s
         ([TINY, "--trainer.max_step=3"], MAX_STEPS),
         ([TINY, "--trainer.max_step", "3"], MAX_STEPS),
         ([TINY, "--data.rwos=stream"], "data.rwos: no such option; did you mean --data.rows?"),
-        ([TINY, "--no_such=3"], "no_such: no such option; see --help"),
+        ([TINY, "--no_such=3"], "no_such: no such option; see docs/options.md"),
         ([TINY, "--model.optimizer.lrr=3"],
          "model.optimizer.lrr: no such option; did you mean --model.optimizer.lr?"),
         ([TINY, "--data.corpus.source.pats=x"], f"data.corpus.source.pats: {NO_OWNER}"),

@@ -4,11 +4,13 @@ import difflib
 import re
 import sys
 from argparse import ArgumentError
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
+from gpt2_lightning.commandline.phrase_book import VALUES, WORDS, option_for
 from gpt2_lightning.files.yaml_file import read_mapping
 
 _WRONG_VALUE = re.compile(r'Parser key "(?P<key>[^"]*)":\s*')
@@ -74,7 +76,10 @@ def _explain(message: str, error: BaseException | None, parser: Parser) -> str:
         if isinstance(error, _ClassError) and (match := _WRONG_VALUE.search(message)):
             owner, message, parser = f"{owner}{match['key']}.", reason, error.parser
     if match := _WRONG_VALUE.match(message):
-        return f"--{owner}{match['key']}: {_plain(reason, message)}"
+        name, given = f"{owner}{match['key']}", (_VALUE.findall(message) or [""])[-1].strip("'\"")
+        if here := VALUES.get(name, {}).get(given):
+            return f"--{name}: {given} is unknown; here it is {here}"
+        return f"--{name}: {_plain(reason, message)}"
     if match := _MISSING.match(message):
         return _missing(owner, match["keys"].split(", "), parser)
     if match := _UNKNOWN.match(message):
@@ -102,11 +107,25 @@ def _missing(owner: str, keys: list[str], parser: Parser) -> str:
 
 
 def _meant(owner: str, key: str, parser: Parser) -> str:
+    """The option that was meant: by the word that others have for it, by its last word, or by its letters."""
     known = _options(parser)
-    longer = [name for name in known if name.startswith(f"{key}_")]
-    if close := difflib.get_close_matches(key, known, n=1) or longer:
-        return f"did you mean --{owner}{close[0]}?"
-    return f"--{owner[:-1]} names another class, or none before it" if owner else "see --help"
+    option = option_for(key, [*known, *([owner.split(".")[0]] if owner else [])])
+    if option and option != f"{owner}{key}":
+        return f"here it is --{option}"
+    section, _, word = key.rpartition(".")
+    beside = [name for name in known if name.rpartition(".")[0] == section]
+    longer = [name for name in beside if name.startswith(f"{key}_")]
+    last_words = {name.rpartition(".")[2]: name for name in reversed(known)}
+    elsewhere = [last_words[each] for each in _close(word, last_words)]
+    if found := _close(key, beside, cutoff=0.6) or longer or elsewhere or _close(key, known):
+        return f"did you mean --{owner}{found[0]}?"
+    if option := next((option_for(each, known) for each in _close(word, WORDS)), None):
+        return f"did you mean --{option}?"
+    return f"--{owner[:-1]} names another class, or none before it" if owner else "see docs/options.md"
+
+
+def _close(word: str, words: Iterable[str], cutoff: float = 0.8) -> list[str]:
+    return difflib.get_close_matches(word, list(words), n=1, cutoff=cutoff)
 
 
 def _options(parser: Any) -> list[str]:
