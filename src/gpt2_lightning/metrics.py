@@ -23,6 +23,7 @@ SAMPLES_DISTINCT_2 = "samples/distinct_2"
 SAMPLES_REPEATED_4 = "samples/repeated_4"
 EVENT_SKIPPED_STEPS = "events/skipped_steps"
 UPDATE_TO_WEIGHT_PREFIX = "update_to_weight/"
+LEARNING_RATE_PREFIX = "learning_rate/"
 VAL_PREFIX = "val/"
 TEST_PREFIX = "test/"
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from lightning.pytorch import Callback, Trainer
 
 from gpt2_lightning.callbacks.warmup import WarmupSchedule, lr_multiplier
+from gpt2_lightning.model.optimizers import MuonAdamW
 from gpt2_lightning.runs.loggers import MetricsCSV
 from tests.conftest import read_metrics, tiny_module
 
@@ -96,3 +97,23 @@ def test_rate_is_recorded(train: Callable[..., Trainer], tmp_path: Path):
     train([WarmupSchedule(warmup_steps=2)], max_steps=3, logger=MetricsCSV(str(tmp_path)))
     rows = read_metrics(tmp_path)
     assert [float(row["train/learning_rate"]) for row in rows] == pytest.approx([0.005, 0.01, 0.01])
+
+
+def test_a_curve_begins_at_its_step(train: Callable[..., Trainer]):
+    rates = Rates()
+    module = tiny_module(optimizer=lambda params: torch.optim.SGD(params, lr=2.0))
+    schedule = WarmupSchedule(start_step=2, warmup_steps=2, schedule="linear", min_lr_ratio=0.0)
+    train([schedule, rates], module=module, max_steps=8, limit_val_batches=0)
+    assert rates.seen == pytest.approx([1.0, 1.0, 1.0, 2.0, 2.0, 1.5, 1.0, 0.5])
+
+
+def test_the_rate_of_each_group_is_recorded_where_they_differ(train: Callable[..., Trainer], tmp_path: Path):
+    module = tiny_module(optimizer=lambda params: MuonAdamW(params, lr=0.02, muon_lr_ratio=0.5))
+    train([WarmupSchedule(warmup_steps=2)], module=module, max_steps=3, logger=MetricsCSV(str(tmp_path)))
+    names = ("train/learning_rate", "learning_rate/embeddings", "learning_rate/hidden_matrices")
+    rows = read_metrics(tmp_path)
+    assert [[float(row[name]) for name in names] for row in rows] == [
+        [0.01, 0.01, 0.005],
+        [0.02, 0.02, 0.01],
+        [0.02, 0.02, 0.01],
+    ]

@@ -3,8 +3,9 @@ import copy
 import pytest
 import torch
 
+from gpt2_lightning.errors import InputError
 from gpt2_lightning.model.architecture import Architecture, build
-from gpt2_lightning.model.optimizers import MuonAdamW, fuse, parameter_groups
+from gpt2_lightning.model.optimizers import MuonAdamW, fuse, keep_own_settings, parameter_groups
 
 
 @pytest.fixture
@@ -108,3 +109,65 @@ def test_no_hidden_matrix_leaves_adamw_alone():
     layer(torch.arange(4.0)).sum().backward()
     optimizer.step()
     assert layer.bias.abs().sum() > 0
+
+
+def test_one_rate_moves_all_groups_unless_muon_s_is_given_too(model):
+    def rates(**options) -> list[float]:
+        return [group["lr"] for group in MuonAdamW(parameter_groups(model), **options).param_groups]
+
+    assert rates(lr=0.01) == [0.01, 0.01, 0.01]
+    assert rates(lr=0.01, muon_lr_ratio=0.5) == [0.005, 0.01, 0.01]
+    assert rates(lr=0.01, muon_lr_ratio=0.5, muon_lr=0.3) == [0.3, 0.01, 0.01]
+
+
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.SGD, MuonAdamW])
+def test_a_checkpoint_restores_state_and_the_settings_stay_those_given(model, kind):
+    first = kind(parameter_groups(model), lr=1e-3, weight_decay=0.1)
+    keep_own_settings(first)
+    train(model, first, 2)
+    for group in first.param_groups:
+        group["lr"], group["initial_lr"] = 1e-5, 1e-3  # as the schedule leaves them
+    saved = copy.deepcopy(first.state_dict())
+    second = kind(parameter_groups(model), lr=1e-2, weight_decay=0.3)
+    keep_own_settings(second)
+    second.load_state_dict(saved)
+    for group in second.param_groups:
+        assert (group["lr"], group["initial_lr"]) == (1e-2, 1e-2)
+        assert group["weight_decay"] == (0 if group["name"] == "vectors" else 0.3)
+    assert len(second.state_dict()["state"]) == len(saved["state"])
+    assert second.state_dict()["state"].keys() == saved["state"].keys()
+
+
+def test_how_a_step_is_taken_stays_the_checkpoint_s_where_nothing_was_said(model):
+    def adamw(**options) -> torch.optim.AdamW:
+        optimizer = torch.optim.AdamW(parameter_groups(model), **options)
+        keep_own_settings(optimizer)
+        return optimizer
+
+    fused = adamw(fused=True).state_dict()
+    optimizer = adamw()
+    optimizer.load_state_dict(fused)
+    assert all(group["fused"] for group in optimizer.param_groups)
+    said = adamw(fused=False)
+    said.load_state_dict(fused)
+    assert not any(group["fused"] for group in said.param_groups)
+
+
+def test_the_state_of_another_optimizer_or_of_other_tensors_is_refused(model):
+    adamw = torch.optim.AdamW(parameter_groups(model))
+    keep_own_settings(adamw)
+    saved = copy.deepcopy(adamw.state_dict())
+    sgd = torch.optim.SGD(parameter_groups(model))
+    keep_own_settings(sgd)
+    with pytest.raises(InputError, match=r"--model.optimizer SGD: the checkpoint has the state of AdamW"):
+        sgd.load_state_dict(copy.deepcopy(saved))
+    for group in saved["param_groups"]:
+        del group["kind"]  # of an earlier version
+    adamw.load_state_dict(copy.deepcopy(saved))
+    with pytest.raises(InputError, match=r"the state of another optimizer"):
+        sgd.load_state_dict(copy.deepcopy(saved))
+    model.transformer.h[0].requires_grad_(False)
+    fewer = torch.optim.AdamW(parameter_groups(model))
+    keep_own_settings(fewer)
+    with pytest.raises(InputError, match=r"--model.trainable: "):
+        fewer.load_state_dict(copy.deepcopy(saved))

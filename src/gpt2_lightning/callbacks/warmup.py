@@ -56,12 +56,16 @@ class WarmupSchedule(Callback):
     """Owns the learning rate: linear warm-up, then a fall to the end of the run.
 
     Sets the rate of every parameter group before each micro-batch, from the group's own peak rate
-    and `lr_multiplier`. It keeps no state: a resumed run continues the same curve. Where
+    and `lr_multiplier`. It keeps no state: a resumed run continues the same curve, stretched to the run's
+    length where that has changed, or another from `start_step` on. Where
     `trainer.max_time` ends the run, its length in steps is estimated again at each step from the pace
     so far, so that the curve ends with the time, unless a long validation takes its last part. Records
-    `train/learning_rate`, of the first group, every `trainer.log_every_n_steps` optimizer steps.
+    `train/learning_rate`, the rate that the optimizer's `lr` stands for, every `trainer.log_every_n_steps`
+    optimizer steps, and `learning_rate/<group>` where the groups have different ones.
 
     Args:
+        start_step: optimizer step after which the curve begins, warm-up included, to train a finished run on
+            as a new one: the step that it was resumed at.
         warmup_steps: optimizer steps until the peak; overrides `warmup_fraction`.
         warmup_fraction: share of the run until the peak, where `warmup_steps` is not given.
         schedule: how the rate falls after the peak: `cosine`, `linear`, `inverse_sqrt`, `wsd` (stable,
@@ -72,12 +76,14 @@ class WarmupSchedule(Callback):
 
     def __init__(
         self,
+        start_step: NonNegativeInt = 0,
         warmup_steps: NonNegativeInt | None = None,
         warmup_fraction: ClosedUnitInterval = 0.03,
         schedule: Schedule = "cosine",
         min_lr_ratio: ClosedUnitInterval = 0.1,
         decay_fraction: ClosedUnitInterval = 0.2,
     ) -> None:
+        self.start_step = start_step
         self.warmup_steps = warmup_steps
         self.warmup_fraction = warmup_fraction
         self.schedule: Schedule = schedule
@@ -85,7 +91,7 @@ class WarmupSchedule(Callback):
         self.decay_fraction = decay_fraction
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        steps = total_steps(trainer)
+        steps = total_steps(trainer) - self.start_step
         if self._warmup_steps(steps) >= steps:
             raise InputError(
                 f"--warmup: {self._warmup_steps(steps)} steps are not shorter than the run of {steps}"
@@ -100,9 +106,9 @@ class WarmupSchedule(Callback):
         share = time_share(trainer)
         if share is not None and trainer.world_size > 1:
             share = trainer.strategy.broadcast(share)  # the first rank's clock counts for all
-        steps = expected_steps(trainer, share)
+        steps = expected_steps(trainer, share) - self.start_step
         multiplier = lr_multiplier(
-            trainer.global_step,
+            max(0, trainer.global_step - self.start_step),
             steps,
             self._warmup_steps(steps),
             self.schedule,
@@ -114,7 +120,7 @@ class WarmupSchedule(Callback):
                 group["lr"] = group["initial_lr"] * multiplier
 
     def _warmup_steps(self, steps: float) -> float:
-        """Of a run of so many steps."""
+        """Of a curve of so many steps."""
         if self.warmup_steps is not None:
             return self.warmup_steps
         share = self.warmup_fraction * steps
@@ -123,4 +129,12 @@ class WarmupSchedule(Callback):
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         step = trainer.global_step + 1
         if is_due(trainer, step):
-            record(trainer, {metrics.TRAIN_LEARNING_RATE: optimizer.param_groups[0]["lr"]}, step)
+            record(trainer, _rates(optimizer.param_groups), step)
+
+
+def _rates(groups: list[dict[str, Any]]) -> dict[str, float]:
+    """Of the last group, which is the optimizer's `lr`; and of each by its name, where they differ."""
+    rates = {metrics.TRAIN_LEARNING_RATE: groups[-1]["lr"]}
+    if len({group["lr"] for group in groups}) > 1:
+        rates |= {metrics.LEARNING_RATE_PREFIX + group["name"]: group["lr"] for group in groups}
+    return rates

@@ -69,6 +69,14 @@ def _container_cores() -> int:
         return sys.maxsize
 
 
+def total_memory_bytes() -> int:
+    """Memory of this machine and of its GPUs."""
+    import psutil
+
+    gpus = (torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count()))
+    return psutil.virtual_memory().total + sum(gpus)
+
+
 def peak_memory_bytes() -> int:
     """Most memory that this process has had so far."""
     try:

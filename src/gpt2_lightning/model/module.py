@@ -17,7 +17,7 @@ from gpt2_lightning.model.adaptation import Trainable, gpt2_of
 from gpt2_lightning.model.architecture import Architecture
 from gpt2_lightning.model.hidden_states import hidden_states
 from gpt2_lightning.model.nll import linear_nll
-from gpt2_lightning.model.optimizers import fuse, leave_scale_to_scaler, parameter_groups
+from gpt2_lightning.model.optimizers import fuse, keep_own_settings, leave_scale_to_scaler, parameter_groups
 from gpt2_lightning.model.recipe import AdapterState, Recipe, check_same_shapes
 from gpt2_lightning.model.run_length import ends_step
 
@@ -125,12 +125,15 @@ class GPT2Module(LightningModule):
         self._trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         try:
             optimizer = self.optimizer(parameter_groups(self))
-        except ValueError as error:  # torch's own check of its options
+        except (ValueError, RuntimeError) as error:  # torch's own check of its options
             raise InputError(f"--model.optimizer: {error}") from None
+        if isinstance(optimizer, torch.optim.SparseAdam):
+            raise InputError("--model.optimizer SparseAdam: is for sparse gradients, and GPT-2 has none")
         if getattr(self.trainer.precision_plugin, "scaler", None) is not None:  # in fp16
             leave_scale_to_scaler(optimizer)
         else:
             fuse(optimizer)
+        keep_own_settings(optimizer)
         return optimizer
 
     def configure_gradient_clipping(

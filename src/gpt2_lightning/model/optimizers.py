@@ -6,10 +6,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from gpt2_lightning.errors import InputError
 from gpt2_lightning.model.muon import AdjustLR, Muon, check_layouts, layouts
 
 HIDDEN_MATRICES = "hidden_matrices"
 _FUSING_DEVICES = ("cpu", "cuda", "mps")
+_HOW = ("fused", "foreach")
+_REMEDY = "continue with the same, or start a new run from its weights: --model.pretrained <run>"
 _SLOWER = ("foreach", "differentiable")  # what excludes a fused step
 
 
@@ -56,6 +59,45 @@ def leave_scale_to_scaler(optimizer: Any) -> None:
             group["fused"] = False
 
 
+def keep_own_settings(optimizer: torch.optim.Optimizer) -> None:
+    """Let a checkpoint restore the optimizer's state, and its settings stay those that were given.
+
+    Learning rates, betas, decay and so on are then what the options say now, in every group. How a step is
+    taken, `fused` or not, stays the checkpoint's where nothing was said of it.
+
+    Raises:
+        InputError: later, as a checkpoint is loaded, if it is of another class or of other tensors.
+    """
+    for group in optimizer.param_groups:
+        group["kind"] = type(optimizer).__name__  # checkpointed
+    optimizer.register_load_state_dict_pre_hook(_with_own_settings)
+
+
+def _with_own_settings(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
+    loaded = state_dict["param_groups"]
+    _check_same_kind(optimizer.param_groups, loaded)
+    unsaid = {name for name in _HOW if optimizer.defaults.get(name) is None}
+    groups = []
+    for own, before in zip(optimizer.param_groups, loaded, strict=True):
+        settings = {name: value for name, value in own.items() if name != "params" and name not in unsaid}
+        groups.append(before | settings | {"initial_lr": own["lr"]})  # no step was taken: it is the peak
+    return state_dict | {"param_groups": groups}
+
+
+def _check_same_kind(own: list[dict[str, Any]], loaded: list[dict[str, Any]]) -> None:
+    now, before = own[0], loaded[0]
+    if "kind" in before:
+        is_same = now["kind"] == before["kind"]
+    else:  # of an earlier version
+        is_same = now.keys() - {"kind"} == before.keys() - {"initial_lr"}
+    if not is_same:
+        was = before.get("kind", "another optimizer")
+        raise InputError(f"--model.optimizer {now['kind']}: the checkpoint has the state of {was}; {_REMEDY}")
+    sizes, were = ({g.get("name"): len(g["params"]) for g in groups} for groups in (own, loaded))
+    if sizes != were:
+        raise InputError(f"--model.trainable: {sizes} tensors train, and {were} in the checkpoint; {_REMEDY}")
+
+
 class MuonAdamW(torch.optim.Optimizer):
     """Muon for the matrices inside the blocks, AdamW for everything else, as one optimizer.
 
@@ -65,7 +107,8 @@ class MuonAdamW(torch.optim.Optimizer):
     Args:
         params: groups as `parameter_groups` makes them.
         lr: learning rate of AdamW, for embeddings and vectors.
-        muon_lr: learning rate of Muon, for the hidden matrices.
+        muon_lr_ratio: learning rate of Muon, for the hidden matrices, as a multiple of `lr`.
+        muon_lr: the same as a number, in place of the ratio.
         betas: decay rates of AdamW's running averages.
         eps: added to AdamW's denominator.
         momentum: of Muon.
@@ -81,19 +124,23 @@ class MuonAdamW(torch.optim.Optimizer):
         self,
         params: Iterable[dict[str, Any]],
         lr: float = 3e-3,
-        muon_lr: float = 0.02,
+        muon_lr_ratio: float = 1.0,
+        muon_lr: float | None = None,
         betas: tuple[float, float] = (0.9, 0.95),
         eps: float = 1e-8,
         momentum: float = 0.95,
         weight_decay: float = 0.1,
         adjust_lr_fn: AdjustLR = "match_rms_adamw",
     ) -> None:
+        if not lr >= 0:
+            raise ValueError(f"Invalid learning rate: {lr}")
         groups = list(params)
         matrices = [group for group in groups if group.get("name") == HIDDEN_MATRICES]
         others = [group for group in groups if group.get("name") != HIDDEN_MATRICES]
         self._parts: list[torch.optim.Optimizer] = []
         if matrices:
-            self._parts.append(Muon(matrices, muon_lr, momentum, weight_decay, adjust_lr_fn))
+            rate = lr * muon_lr_ratio if muon_lr is None else muon_lr
+            self._parts.append(Muon(matrices, rate, momentum, weight_decay, adjust_lr_fn))
         if others:
             self._parts.append(
                 torch.optim.AdamW(others, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)

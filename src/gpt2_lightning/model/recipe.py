@@ -8,6 +8,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from gpt2_lightning.data.tokenizer import end_of_text_id
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.locations import locate
+from gpt2_lightning.machine.hardware import total_memory_bytes
 from gpt2_lightning.model.adaptation import Trainable, check_adapter, check_trainable, freeze, inject
 from gpt2_lightning.model.architecture import Architecture, build
 from gpt2_lightning.model.pretrained import digest, fit_vocabulary, load, read_config, reconciled, shorten
@@ -116,7 +117,21 @@ class Recipe:
         return adapted, AdapterState(frozenset(names), base_sha256)
 
 
+_MOST_LAYERS = 1_000
+_BYTES = 4  # of a weight in float32
+
+
 def _check_shape(config: GPT2Config, block_size: int) -> None:
+    if config.n_layer > _MOST_LAYERS:
+        raise InputError(f"--model.architecture.n_layer {config.n_layer}: give at most {_MOST_LAYERS:,}")
+    inner = config.n_inner or 4 * config.n_embd
+    weights = config.n_layer * (4 * config.n_embd + 2 * inner) * config.n_embd
+    weights += config.n_positions * config.n_embd
+    if weights * _BYTES > (memory := total_memory_bytes()):
+        raise InputError(
+            f"--model.architecture: {weights:,} weights take {weights * _BYTES / 2**30:,.0f} GiB, and this "
+            f"machine has {memory / 2**30:,.0f}: take less of n_layer, n_embd, n_inner or n_positions"
+        )
     if config.n_embd % config.n_head:
         raise InputError(
             f"--model.architecture.n_head {config.n_head} does not divide --model.architecture.n_embd "

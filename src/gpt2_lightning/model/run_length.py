@@ -29,7 +29,8 @@ def total_steps(trainer: "Trainer", num_batches: int | None = None) -> float:
         bounds.append(trainer.max_steps)
     if trainer.max_epochs is not None and trainer.max_epochs > 0:
         batches = trainer.num_training_batches if num_batches is None else num_batches
-        bounds.append(trainer.max_epochs * math.ceil(batches / trainer.accumulate_grad_batches))
+        ahead = getattr(getattr(trainer, "datamodule", None), "steps_ahead", 0)  # steps had another size
+        bounds.append(trainer.max_epochs * math.ceil(batches / trainer.accumulate_grad_batches) - ahead)
     return min(bounds)
 
 
