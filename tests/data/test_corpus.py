@@ -1,14 +1,25 @@
 """Which documents are in which split, and what decides a corpus."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gpt2_lightning.data.corpus import Corpus
-from gpt2_lightning.data.sources import CSVFiles, HubDataset, JSONFiles, Mixture, TextFiles, TokenFiles
+from gpt2_lightning.data.sources import (
+    CSVFiles,
+    HubDataset,
+    JSONFiles,
+    Mixture,
+    TextFiles,
+    TextSource,
+    TokenFiles,
+)
+from gpt2_lightning.data.sources.base import Digest
 from gpt2_lightning.data.tokenizer import Bytes
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.files.lines import ignore
+from gpt2_lightning.files.lines import Reject, ignore
 from tests.conftest import ASSETS
 from tests.data.sources.reading import jsonl
 
@@ -85,3 +96,15 @@ def test_token_files_go_with_token_files_alone():
 def test_token_files_have_no_documents():
     with pytest.raises(InputError, match="TokenFiles: token files hold no documents"):
         documents(Corpus(TokenFiles("a.bin"), Bytes(), validation=TokenFiles("b.bin")), "train")
+
+
+def test_a_source_that_gives_no_documents_is_told_so():
+    class Words(TextSource):
+        def fingerprint(self, digest: Digest) -> str:
+            return ""
+
+        def documents(self, reject: Reject) -> Iterator[Any]:
+            yield "a text"
+
+    with pytest.raises(InputError, match=r"Words: documents\(\) gives str; let it give .*Document\(text"):
+        list(Corpus(Words()).documents(ignore))

@@ -19,7 +19,7 @@ def test_a_restored_loader_continues_inside_the_epoch(
     loader = data.train_dataloader()
     for _, _batch in zip(range(3), loader, strict=False):
         state = loader.state_dict()
-    assert state == {"samples_consumed": 12}
+    assert state == {"samples_consumed": 12, "steps_ahead": 0}
     restored = data.train_dataloader()
     restored.load_state_dict(state)
     rest = [batch["targets"] for batch in restored]

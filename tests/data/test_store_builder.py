@@ -161,3 +161,11 @@ def test_fields_stand_where_the_caller_says(tmp_path: Path):
         open_or_build(tmp_path / "stores", nowhere)
     with pytest.raises(InputError, match=r"^--data.validation.paths '.*nowhere': no such file"):
         open_or_build(tmp_path / "stores", nowhere, "--data")
+
+
+def test_a_build_that_fails_leaves_nothing(tmp_path: Path):
+    (tmp_path / "a.txt").write_text("")
+    with pytest.raises(InputError):
+        open_or_build(tmp_path / "data", Corpus(TextFiles(str(tmp_path / "a.txt"))))
+    assert not list((tmp_path / "data").glob("*.lock"))
+    assert not list((tmp_path / "data").glob("*.part"))

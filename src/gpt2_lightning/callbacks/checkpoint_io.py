@@ -65,7 +65,7 @@ def read(path: Path) -> dict[str, Any]:
             reason = "holds more than numbers and plain types: it is refused, as loading it could run code"
             raise InputError(f"{path}: {reason}") from None
         raise InputError(f"{path}: is damaged, or no checkpoint") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(f"{path}: is damaged, or no checkpoint ({reason})") from None
     if not isinstance(content, dict) or "state_dict" not in content:

@@ -9,11 +9,15 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_only
 
 from gpt2_lightning import metrics
 from gpt2_lightning.callbacks.checkpoint_io import copy
 from gpt2_lightning.callbacks.random_state import random_state, set_random_state
-from gpt2_lightning.callbacks.stop_signals import StopSignals
+from gpt2_lightning.callbacks.stop_signals import RunInterrupted, StopSignals
+from gpt2_lightning.data.datamodule import datamodule_of
+from gpt2_lightning.data.sampler import RowOrder
+from gpt2_lightning.errors import InputError
 from gpt2_lightning.model.run_length import ends_step, total_steps
 from gpt2_lightning.ranges import NonNegativeInt
 
@@ -36,10 +40,13 @@ class Checkpoints(Checkpoint):
     Args:
         every_n_steps: optimizer steps between checkpoints besides those after validation; 0 means
             none.
+        stop_after_step: save and end there as a signal would, to be resumed: the schedule stays that of the
+            whole run; 0 means not.
     """
 
-    def __init__(self, every_n_steps: NonNegativeInt = 0) -> None:
+    def __init__(self, every_n_steps: NonNegativeInt = 0, stop_after_step: NonNegativeInt = 0) -> None:
         self.every_n_steps = every_n_steps
+        self.stop_after_step = stop_after_step
         self.best_nll = math.inf
         self.best_step: int | None = None
         self._saved_step: int | None = None
@@ -105,12 +112,15 @@ class Checkpoints(Checkpoint):
             assert batches is not None
             self._save_last(trainer, validation_due=epoch_loop._should_check_val_fx(batches))
         if stopping:
-            raise self._signals.interruption()
+            is_planned = trainer.global_step == self.stop_after_step
+            raise RunInterrupted(exit_code=0) if is_planned else self._signals.interruption()
 
     def _is_stop_wanted(self, trainer: Trainer) -> bool:
         """Whether any rank was asked to stop; a run at its last step still validates."""
         if trainer.global_step >= self._total_steps:
             return False
+        if self.stop_after_step and trainer.global_step == self.stop_after_step:
+            return True
         if trainer.world_size == 1:
             return self._signals.received is not None
         step, now = trainer.global_step, time.monotonic()
@@ -166,18 +176,24 @@ class Checkpoints(Checkpoint):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Count in this run's micro-batches, where the same steps are made of more or fewer of them."""
-        data = checkpoint.get("TextDataModule")
-        if data is None or data["batches_per_step"] == trainer.accumulate_grad_batches:
+        """Count in this run's micro-batches and steps, where they have other numbers of rows."""
+        data, own = checkpoint.get("TextDataModule"), datamodule_of(trainer)
+        if data is None or trainer.state.fn != TrainerFn.FITTING:
             return
-        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-        for counts in (progress["total"], progress["current"]):
-            missing = counts["processed"] - counts["completed"]
-            steps = {
-                name: counts[name] // data["batches_per_step"] for name in ("ready", "started", "processed")
-            }
-            counts |= {name: number * trainer.accumulate_grad_batches for name, number in steps.items()}
-            counts["completed"] = counts["processed"] - missing
+        loops = checkpoint["loops"]["fit_loop"]
+        order = own.order_of(own.rows_of("train"))
+        if data["rows_per_step"] != order.samples_per_step:
+            if trainer.limit_train_batches != 1.0:
+                raise InputError(
+                    f"--trainer.limit_train_batches {trainer.limit_train_batches}: a run resumed with it "
+                    f"keeps the rows of an optimizer step, {data['rows_per_step']}"
+                )
+            _move_to_whole_step(loops, order, checkpoint["global_step"], data["rows_per_step"])
+        elif data["batches_per_step"] != order.batches_per_step:
+            ratio = order.batches_per_step / data["batches_per_step"]
+            progress = loops["epoch_loop.batch_progress"]
+            for counts in (progress["total"], progress["current"]):
+                _count(counts, round(counts["ready"] * ratio))
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -200,3 +216,36 @@ def _of_every_rank(state: dict[str, Any]) -> list[dict[str, Any]]:
     states = [state] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(states, state)
     return states
+
+
+def _count(counts: dict[str, int], number: int) -> None:
+    """Let Lightning's counts of micro-batches stand at `number`, saved before or after the last of them."""
+    missing = counts["processed"] - counts["completed"]
+    counts |= dict.fromkeys(("ready", "started", "processed"), number) | {"completed": number - missing}
+
+
+def _move_to_whole_step(loops: dict[str, Any], order: RowOrder, step: int, rows_before: int) -> None:
+    """Go on in the data at the next whole optimizer step of another number of rows.
+
+    Args:
+        loops: state of Lightning's fit loop, which is changed.
+        order: of the rows now.
+        step: optimizer steps done.
+        rows_before: of an optimizer step, when the checkpoint was made.
+    """
+    (loader,) = loops["state_dict"]["combined_loader"]
+    steps = math.ceil(loader["samples_consumed"] / order.samples_per_step)
+    left_out = steps * order.samples_per_step - loader["samples_consumed"]
+    loader |= {"samples_consumed": steps * order.samples_per_step, "steps_ahead": steps - step}
+    epoch, batch = divmod(steps * order.batches_per_step, order.batches_per_epoch)
+    progress = loops["epoch_loop.batch_progress"]
+    _count(progress["total"], step * order.batches_per_step)
+    _count(progress["current"], batch)
+    progress["is_last_batch"] = False
+    for counts in (loops["epoch_progress"]["total"], loops["epoch_progress"]["current"]):
+        counts |= {"ready": epoch + 1, "started": epoch + 1, "processed": epoch, "completed": epoch}
+    if rank_zero_only.rank == 0:  # pyright: ignore[reportFunctionMemberAccess]
+        print(
+            f"an optimizer step has {order.samples_per_step} rows now, and had {rows_before} before: "
+            f"{left_out} rows are left out, to begin with a whole step"
+        )

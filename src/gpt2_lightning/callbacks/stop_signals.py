@@ -13,7 +13,7 @@ class RunInterrupted(BaseException):
     """The run was asked to stop, and `last.ckpt` is of its last whole optimizer step.
 
     Attributes:
-        exit_code: of the process: 130 after Ctrl-C, 143 after SIGTERM and SIGUSR1.
+        exit_code: of the process: 130 after Ctrl-C, 143 after SIGTERM and SIGUSR1, 0 where it was planned.
     """
 
     def __init__(self, exit_code: int = 130) -> None:

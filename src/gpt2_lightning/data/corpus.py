@@ -121,6 +121,11 @@ class Corpus:
                 raise InputError(f"{self.name}: token files hold no documents")
             with placed(self.field_of(split)):
                 for document in source.documents(reject):
+                    if not isinstance(document, Document):
+                        raise InputError(
+                            f"{type(source).__name__}: documents() gives {type(document).__name__}; let it "
+                            "give gpt2_lightning.data.documents.Document(text, origin)"
+                        )
                     its_split = self.split_of(document.text) if split == "train" else split
                     is_wanted = document.only_for in ("", "train" if its_split == "train" else "held out")
                     if is_wanted and of in (None, its_split) and document.text.strip():

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 from transformers import PreTrainedTokenizerFast
 
 from gpt2_lightning.data.corpus import Corpus, Split
@@ -22,7 +22,6 @@ _DECIDE_THE_ORDER = {
     "--seed_everything": "seed",
     "--data.rows": "rows",
     "--data.block_size": "block_size",
-    "--data.micro_batch_size, times devices and accumulation": "rows_per_step",
 }
 
 
@@ -99,8 +98,21 @@ class TextDataModule(LightningDataModule):
         return PackedRows(tokens, self.block_size, learned, ends if self.rows == "isolated" else None)
 
     def train_dataloader(self) -> TrainLoader:
-        rows = self.rows_of("train")
-        order = RowOrder(
+        rows: Rows | Subset = self.rows_of("train")
+        if self.trainer and (batches := self.trainer.overfit_batches):  # pyright: ignore[reportAttributeAccessIssue]
+            rows = Subset(rows, range(min(len(rows), batches * self.order_of(rows).samples_per_batch)))
+        if (needed := self.order_of(rows).samples_per_step) > len(rows):
+            raise InputError(
+                f"--data.micro_batch_size {self.micro_batch_size}: an optimizer step, with accumulation and "
+                f"devices, has {needed:,} rows; the training split has {len(rows):,}"
+            )
+        rank = self.trainer.global_rank if self.trainer else 0
+        self._train_loader = TrainLoader(rows, self.order_of(rows), rank, self.num_workers)
+        return self._train_loader
+
+    def order_of(self, rows: Rows | Subset) -> RowOrder:
+        """The order in which training takes these rows."""
+        return RowOrder(
             num_rows=len(rows),
             micro_batch_size=self.micro_batch_size,
             num_ranks=self.trainer.world_size if self.trainer else 1,
@@ -108,9 +120,11 @@ class TextDataModule(LightningDataModule):
             seed=self.seed,
             lengths=rows.lengths if isinstance(rows, DocumentRows) and self.rows == "padded" else None,
         )
-        rank = self.trainer.global_rank if self.trainer else 0
-        self._train_loader = TrainLoader(rows, order, rank, self.num_workers)
-        return self._train_loader
+
+    @property
+    def steps_ahead(self) -> int:
+        """Optimizer steps that the data's position is ahead of those taken, after steps of another size."""
+        return self._train_loader.steps_ahead if self._train_loader else 0
 
     @property
     def wait_seconds(self) -> float:
@@ -122,8 +136,8 @@ class TextDataModule(LightningDataModule):
         assert self._train_loader is not None, "train_dataloader() comes first"
         rows = self._train_loader.rows
         return [
-            (row, str(self.tokenizer.decode(rows[row]["input_ids"])))
-            for row in self._train_loader.order.step_rows(step)
+            (row, str(self.tokenizer.decode(rows[row]["input_ids"])))  # pyright: ignore[reportIndexIssue]
+            for row in self._train_loader.order.step_rows(step + self.steps_ahead)
         ]
 
     def val_dataloader(self) -> DataLoader:
@@ -175,7 +189,7 @@ class TextDataModule(LightningDataModule):
 
         Raises:
             InputError: if the checkpoint was made on other text, tokenizer or split, or with another
-                seed, `rows`, `block_size`, or number of rows or micro-batches in an optimizer step.
+                seed, `rows`, or `block_size`.
         """
         if self.trainer and self.trainer.state.fn != TrainerFn.FITTING:
             return  # a position means nothing there

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from gpt2_lightning.data.packing import IGNORED, DocumentRows, PackedRows
 from gpt2_lightning.data.sampler import RowOrder
@@ -23,12 +23,14 @@ class TrainLoader:
     epoch. Lightning saves and restores it through `state_dict` and `load_state_dict`.
     """
 
-    def __init__(self, rows: Rows, order: RowOrder, rank: int = 0, num_workers: int = 0) -> None:
+    def __init__(self, rows: Rows | Subset, order: RowOrder, rank: int = 0, num_workers: int = 0) -> None:
         self.rows = rows
         self.order = order
         self.rank = rank
         self.num_workers = num_workers
         self.samples_consumed = 0
+        self.steps_ahead = 0
+        """Optimizer steps of this size that its position is ahead of those taken, after steps of another."""
         self.wait_seconds = 0.0
         """Time in which the next batch was waited for, so far."""
 
@@ -49,10 +51,11 @@ class TrainLoader:
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        return {"samples_consumed": self.samples_consumed}
+        return {"samples_consumed": self.samples_consumed, "steps_ahead": self.steps_ahead}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         self.samples_consumed = state_dict["samples_consumed"]
+        self.steps_ahead = state_dict.get("steps_ahead", 0)
 
 
 def batches_in_order(rows: range, size: int) -> list[list[int]]:
@@ -60,7 +63,7 @@ def batches_in_order(rows: range, size: int) -> list[list[int]]:
     return [list(rows[start : start + size]) for start in range(0, len(rows), size)]
 
 
-def row_loader(rows: Rows, batches: Iterable[list[int]], num_workers: int) -> DataLoader:
+def row_loader(rows: Rows | Subset, batches: Iterable[list[int]], num_workers: int) -> DataLoader:
     """A loader of the given batches of row numbers, in that order."""
     return DataLoader(
         rows,

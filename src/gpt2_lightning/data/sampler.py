@@ -85,10 +85,14 @@ class RowOrder:
             first = number * self.samples_per_batch + rank * self.micro_batch_size
             yield self._rows(first, first + self.micro_batch_size)
 
+    @property
+    def samples_per_step(self) -> int:
+        """Samples that one optimizer step consumes over all ranks."""
+        return self.samples_per_batch * self.batches_per_step
+
     def step_rows(self, step: int) -> list[int]:
-        """The rows of optimizer step `step`, from 1, over all ranks."""
-        size = self.samples_per_batch * self.batches_per_step
-        return self._rows((step - 1) * size, step * size)
+        """The rows of the `step`-th optimizer step of this size, from 1, over all ranks."""
+        return self._rows((step - 1) * self.samples_per_step, step * self.samples_per_step)
 
     def _rows(self, start: int, stop: int) -> list[int]:
         """Samples `start` … `stop`−1 of the endless sequence."""

@@ -2,7 +2,8 @@
 
 import hashlib
 import shutil
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -52,7 +53,7 @@ def _open_or_build(root: Path, corpus: Corpus, digests: FileDigests) -> TokenSto
     kind = StoreInPlace if corpus.is_in_place else TokenizedStore
     key = _key(corpus, digests)
     folder = root / f"{corpus.name}-{key[:16]}"
-    with FileLock(f"{folder}.lock"):
+    with _lock(folder):
         if folder.exists():
             try:
                 return kind.open(folder, corpus, digests)
@@ -63,6 +64,18 @@ def _open_or_build(root: Path, corpus: Corpus, digests: FileDigests) -> TokenSto
         print(kind.announcement.format(name=corpus.name, folder=folder), flush=True)
         _build(kind, folder, key, corpus, digests)
         return kind.open(folder, corpus, digests)
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """One process at a time builds a store; a build that fails leaves nothing behind."""
+    path = Path(f"{folder}.lock")
+    with FileLock(path):
+        try:
+            yield
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
 
 def _key(corpus: Corpus, digests: FileDigests) -> str:

@@ -51,6 +51,11 @@ class SplitCounts:
         return nll / math.log(2) * self.targets / units if units else None
 
     @property
+    def bytes_per_token(self) -> float | None:
+        """UTF-8 bytes for each target."""
+        return self.utf8_bytes / self.targets if self.utf8_bytes and self.targets else None
+
+    @property
     def xz_bits_per_byte(self) -> float | None:
         """What `xz -9e` needs on the same text."""
         return 8 * self.xz_bytes / self.utf8_bytes if self.xz_bytes and self.utf8_bytes else None
