@@ -8,11 +8,19 @@ from lightning.pytorch import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gpt2_lightning.callbacks.checkpoints import Checkpoints
-from gpt2_lightning.callbacks.samples import SampleGenerator
+from gpt2_lightning.callbacks.progress import Progress
+from gpt2_lightning.callbacks.samples import SampleGenerator, _in_width, openings
+from gpt2_lightning.callbacks.throughput import Throughput
+from gpt2_lightning.data.corpus import Corpus
+from gpt2_lightning.data.datamodule import TextDataModule
+from gpt2_lightning.data.sources import JSONFiles, TextFiles
+from gpt2_lightning.data.tokenizer import ByteLevelBPE, Bytes
+from gpt2_lightning.files.lines import ignore
 from gpt2_lightning.model.sampling import Sampling
 from gpt2_lightning.runs.loggers import MetricsCSV, TensorBoard
 from tests.callbacks.test_media import shown
-from tests.conftest import read_metrics, tiny_module
+from tests.conftest import ASSETS, read_metrics, tiny_module
+from tests.data.test_datamodule import ready
 
 SAMPLING = Sampling(max_new_tokens=8)
 
@@ -85,3 +93,52 @@ def test_training_is_bit_for_bit_the_same_without_it(train: Callable[..., Traine
 def test_zero_turns_it_off(train: Callable[..., Trainer], tmp_path: Path):
     train([SampleGenerator(every_n_steps=0)], limit_val_batches=0)
     assert not (tmp_path / "samples.jsonl").exists()
+
+
+def test_prompts_are_the_first_words_of_held_out_documents(
+    train: Callable[..., Trainer], tmp_path: Path, datamodule: Callable[..., TextDataModule]
+):
+    train([SampleGenerator(every_n_steps=2, sampling=SAMPLING)], max_steps=2, limit_val_batches=0)
+    prompts = [line["prompt"] for line in lines(tmp_path)]
+    assert len(prompts) == 2
+    held_out = [d.text for split, d in datamodule().corpus.documents(ignore) if split == "validation"]
+    for prompt, text in zip(prompts, held_out, strict=False):
+        assert " ".join(text.split()).startswith(prompt)
+        assert 3 <= len(prompt) <= 20
+    assert prompts == list(openings(ready(datamodule(corpus=Corpus(TextFiles([str(ASSETS)]), Bytes(), 0.3)))))
+
+
+def test_prompts_of_chinese_and_of_instruction_records(
+    tmp_path: Path, datamodule: Callable[..., TextDataModule]
+):
+    story = "话说天下大势，分久必合，合久必分。周末七国分争，并入于秦。"
+    (tmp_path / "a.txt").write_text("\n\n".join(f"{n}{story}" for n in range(30)))
+    chinese = Corpus(TextFiles(str(tmp_path / "a.txt"), separator=""), ByteLevelBPE(300), 0.3)
+    for prompt in openings(ready(datamodule(corpus=chinese))):
+        assert len(prompt) == 20
+        assert prompt.lstrip("0123456789") in story, "whole characters"
+    records = [{"prompt": f"What is {n}?", "response": f"It is {n}."} for n in range(40)]
+    (tmp_path / "b.jsonl").write_text("\n".join(map(json.dumps, records)))
+    source = JSONFiles(str(tmp_path / "b.jsonl"), template="prompt_response")
+    for prompt in openings(ready(datamodule(corpus=Corpus(source, ByteLevelBPE(300), 0.3)))):
+        assert "What is" in prompt
+        assert "It is" not in prompt
+
+
+def test_samples_are_shown_in_the_terminal_a_line_each(
+    train: Callable[..., Trainer], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COLUMNS", "40")
+    for show in (True, False):
+        callback = SampleGenerator(every_n_steps=4, prompts=["The "], sampling=SAMPLING, show=show)
+        bar = Progress(Throughput())
+        train([callback, bar._throughput, bar], limit_val_batches=0, enable_progress_bar=True)
+        shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step 4: The | ")]
+        assert len(shown) == show
+        assert all(len(line) < 40 for line in shown)
+
+
+def test_a_line_fits_its_columns():
+    assert _in_width("short\n text", 20) == "short text"
+    assert _in_width("a" * 30, 20) == "a" * 17 + "..."
+    assert _in_width("人" * 30, 20) == "人" * 8 + "...", "two columns each"

@@ -60,7 +60,7 @@ class Progress(ProgressBar):
             self._bar = tqdm(
                 total=self._total_steps,
                 initial=trainer.global_step,
-                bar_format="{percentage:3.0f}% |{bar:24}| step {n_fmt}/{total_fmt}{postfix}",
+                bar_format="{percentage:3.0f}% |{bar:10}| step {n_fmt}/{total_fmt}{postfix}",
                 file=sys.stdout,
                 leave=False,
             )
@@ -74,20 +74,21 @@ class Progress(ProgressBar):
         if self._bar is not None:
             if time.perf_counter() - self._updated > _SECONDS_BETWEEN_UPDATES or step == self._total_steps:
                 self._updated = time.perf_counter()
-                self._bar.set_postfix_str(self._numbers(trainer, outputs), refresh=False)
+                self._bar.set_postfix_str(self._numbers(trainer, pl_module), refresh=False)
                 self._bar.update(step - self._bar.n)
                 self._bar.refresh()
         elif ends_step(trainer, batch_idx) and (self._is_first or self._is_line_due(trainer, step)):
             self._is_first = False
-            self.print(f"step {step}/{self._total}, {self._numbers(trainer, outputs)}")
+            self.print(f"step {step}/{self._total}, {self._numbers(trainer, pl_module)}")
 
     def _is_line_due(self, trainer: Trainer, step: int) -> bool:
         if math.isinf(self._total_steps):  # the clock ends the run
             return is_due(trainer, step)
         return step % max(1, int(self._total_steps) // _PLAIN_LINES) == 0
 
-    def _numbers(self, trainer: Trainer, outputs: dict[str, Any]) -> str:
-        parts = [f"nll {(outputs['nll'] / outputs['num_targets'].clamp(min=1)).item():.3f}"]
+    def _numbers(self, trainer: Trainer, module: Any) -> str:
+        """The exact NLL of the newest whole optimizer step, speed, and time left."""
+        parts = [f"nll {module.step_nll.item():.3f}"] if hasattr(module, "step_nll") else []
         if rate := self._throughput.recent_tokens_per_second:
             parts.append(f"{rate:,.0f} tokens/s")
         if (left := self._throughput.seconds_left(trainer)) is not None:
