@@ -12,7 +12,8 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
-from transformers import AutoTokenizer
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gpt2_lightning.inference.generate import conversation
 from gpt2_lightning.inference.loading import load_model
@@ -92,3 +93,15 @@ def test_transformers_serve_answers_as_the_command_does(export: Path, server: st
     answered = ask(f"{server}/v1/chat/completions", model=str(export), messages=messages)
     expected = continue_text(model, tokenizer, conversation(tokenizer, messages), _GREEDY)
     assert answered["message"]["content"] == expected
+
+
+def test_generate_samples_as_the_course_does_and_its_caller_gives_the_length(base: str):
+    model = AutoModelForCausalLM.from_pretrained(base)
+    generation = model.generation_config
+    chosen = (generation.do_sample, generation.temperature, generation.top_k, generation.top_p)
+    assert chosen == (True, 0.7, 50, 0.9)
+    ids = torch.tensor([[5, 6, 7]])
+    free = {"eos_token_id": None, "pad_token_id": 0}
+    assert model.generate(ids, max_length=20, **free).shape[1] == 20
+    assert model.generate(ids, max_new_tokens=5, **free).shape[1] == 8
+    assert model.generate(ids, **free).shape[1] == 64, "to the end of the context, not past it"

@@ -77,6 +77,9 @@ def model_card(run: Run, data: TextDataModule, is_adapter: bool) -> str:
         what = f"{origin} through {kind}: {trainable:,} of {total:,} parameters trained"
     elif pretrained:
         what += f", {trainable:,} of them trained on from {origin}"
+    if (base := summary.get("base")) and base["trained_on"]:
+        bits = f" ({base['bits_per_byte']:.4f} bits per byte there)" if base["bits_per_byte"] else ""
+        what += f"; that was trained on {base['trained_on']}{bits}"
     template = data.corpus.source.template
     return _CARD.format(
         library="peft" if is_adapter else "transformers",

@@ -17,6 +17,8 @@ from gpt2_lightning.model.generation import context_of
 from gpt2_lightning.model.module import GPT2Module
 
 BASE_FILE = "base.json"
+_GENERATION = {"do_sample": True, "temperature": 0.7, "top_k": 50, "top_p": 0.9}
+"""How `generate` chooses tokens where its caller says nothing; the length is the caller's."""
 _CLOSE = 1e-4  # of merged logits to those before, relative to the largest: float32's rounding is 1e-6
 
 
@@ -66,8 +68,7 @@ def export(
         else:
             model.config.use_cache = model.generation_config.use_cache = True
             model.config.n_ctx = model.config.n_positions  # an older name of it, by which llama.cpp reads it
-            # transformers' pipeline adds 256 tokens by default, past a short context's end
-            model.generation_config.max_new_tokens = context // 2
+            model.generation_config.update(**_GENERATION, max_length=context)
             model.save_pretrained(part)
         tokenizer.model_max_length = context
         tokenizer.save_pretrained(part)
