@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from gpt2_lightning.commandline import cli
+from gpt2_lightning.locations import LATEST
 from gpt2_lightning.runs.settings import leaves
 from tests.conftest import ASSETS, ROOT
 
@@ -38,6 +39,7 @@ def options(tmp_path: Path, experiment: str = "pretrain_tiny") -> list[str]:
     return [
         "fit",
         f"--config={CONFIGS / 'experiment' / experiment}.yaml",
+        f"--experiment={experiment}",
         f"--logs={tmp_path / 'logs'}",
         f"--data.folder={tmp_path / 'data'}",
         "--trainer.max_steps=1",
@@ -77,11 +79,13 @@ OWN = {  # what an experiment needs besides, or instead
 SHORT = ["--trainer.max_steps=1", "--trainer.val_check_interval=2", "--warmup.warmup_steps=0"]
 
 
-def weights_of(experiment: str) -> bool:
-    return "pretrained" in (CONFIGS / "experiment" / f"{experiment}.yaml").read_text()
+def base_of(experiment: str) -> str:
+    """What it starts from; empty for one from scratch."""
+    content = yaml.safe_load((CONFIGS / "experiment" / f"{experiment}.yaml").read_text())
+    return content.get("model", {}).get("pretrained") or ""
 
 
-@pytest.mark.parametrize("experiment", [name for name in names("experiment") if not weights_of(name)])
+@pytest.mark.parametrize("experiment", [name for name in names("experiment") if not base_of(name)])
 def test_experiment_runs_for_one_step(tmp_path: Path, experiment: str):
     text = [*TEXT, "--data.corpus.validation=TextFiles", f"--data.corpus.validation.paths={ASSETS}"]
     own = OWN.get(experiment, [])
@@ -94,13 +98,18 @@ def test_experiment_runs_for_one_step(tmp_path: Path, experiment: str):
     assert run_folder(tmp_path).parent.name == experiment
 
 
-@pytest.mark.parametrize("experiment", [name for name in names("experiment") if weights_of(name)])
+@pytest.mark.parametrize("experiment", [name for name in names("experiment") if base_of(name)])
 def test_experiment_on_a_base_runs_for_one_step(
     tmp_path: Path, experiment: str, base: str, monkeypatch: pytest.MonkeyPatch
 ):
-    """On the tests' base in the place of `pretrain_tiny`, found as its newest run."""
+    """On the tests' base in the place of the one that the file names."""
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(base, tmp_path / "logs" / "pretrain_tiny" / "1" / "export")
+    named = Path(base_of(experiment))
+    if named.name == LATEST:
+        shutil.copytree(base, tmp_path / named.parent / "1" / "export")
+        own, expected = [], f"{named.parent}/1/export"
+    else:
+        own, expected = [f"--model.pretrained={base}", f"--data.corpus.tokenizer.path={base}"], base
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "examples").symlink_to(ROOT / "data" / "examples")
     if "PythonSource" in (CONFIGS / "experiment" / f"{experiment}.yaml").read_text():
@@ -109,16 +118,18 @@ def test_experiment_on_a_base_runs_for_one_step(
     else:
         text = []
     small = ["--data.block_size=16", "--data.micro_batch_size=2", "--trainer.limit_val_batches=2"]
-    verb, config, _, _, *rest = options(tmp_path, experiment)
+    verb, config, name, _, _, *rest = options(tmp_path, experiment)
     prompts = ["--samples.prompts=['']"]
-    assert main(verb, config, *rest, *text, *small, *prompts, *SHORT) == 0
+    assert main(verb, config, name, *rest, *text, *small, *own, *prompts, *SHORT) == 0
     (folder,) = (tmp_path / "logs" / experiment).glob("*")
     assert (folder / "export" / "tokenizer.json").exists()
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    assert config["model"]["pretrained"].endswith("pretrain_tiny/1/export")
+    assert config["model"]["pretrained"].endswith(expected)
 
 
-@pytest.mark.parametrize("experiment", [name for name in names("experiment") if weights_of(name)])
+@pytest.mark.parametrize(
+    "experiment", [name for name in names("experiment") if Path(base_of(name)).name == LATEST]
+)
 def test_experiment_without_its_base_says_what_to_run_first(
     tmp_path: Path, experiment: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -126,7 +137,7 @@ def test_experiment_without_its_base_says_what_to_run_first(
     with pytest.raises(SystemExit) as stop:
         main("fit", f"--config={CONFIGS / 'experiment' / experiment}.yaml")
     assert stop.value.code == 2
-    assert "make train EXPERIMENT=pretrain_tiny" in capsys.readouterr().err
+    assert f"make train EXPERIMENT={Path(base_of(experiment)).parent.name}" in capsys.readouterr().err
     assert not list(tmp_path.glob("logs/*"))
 
 
@@ -211,7 +222,7 @@ def test_hub_corpus_of_configs_is_read(tmp_path: Path, name: str, gpt2_tokenizer
     else:
         here.append("--data.corpus.tokenizer.vocab_size=300")
     corpus = f"--data.corpus={CONFIGS / 'data' / name}.yaml"
-    _, config, _, store, *_ = options(tmp_path)
+    _, config, _, _, store, *_ = options(tmp_path)
     small = ["--data.block_size=16", "--data.corpus.validation_fraction=0.3", *TOY]
     assert main("preflight", config, store, corpus, *here, *small, "--measure=false") == 0
 

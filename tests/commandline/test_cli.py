@@ -133,7 +133,7 @@ def test_fast_dev_run_is_one_batch_of_everything(tmp_path: Path):
     [
         (["--model.architecture.n_head=3"], "n_head 3 does not divide --model.architecture.n_embd 8"),
         (["--data.block_size=64"], "--data.block_size 64 is longer than --model.architecture.n_positions 16"),
-        (["--trainer.enable_checkpointing=false"], "enable_checkpointing=False"),
+        (["--trainer.enable_checkpointing=false"], "--trainer.enable_checkpointing false: is not supported"),
         (["--experiment=../up"], "--experiment '../up'"),
         (["--data.corpus.source.paths=['nowhere']"], "--data.corpus.source.paths 'nowhere'"),
         (["--data.corpus.validation_fraction=1e-9"], "validation split is empty"),

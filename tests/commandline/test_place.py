@@ -6,10 +6,13 @@ from unittest import mock
 
 import pytest
 from filelock import FileLock
+from jsonargparse import Namespace
 
+from gpt2_lightning.commandline import place
+from gpt2_lightning.commandline.said import Said
 from tests.commandline.conftest import NAMED, last, quiet_fit, refusal
 from tests.conftest import read_metrics
-from tests.test_configs import run_folder
+from tests.test_configs import CONFIGS, run_folder
 
 
 def test_the_same_command_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -32,6 +35,40 @@ def test_a_run_that_was_stopped_before_its_first_checkpoint_begins_again(tmp_pat
     logger = "--trainer.logger=gpt2_lightning.runs.loggers.MetricsCSV"
     assert quiet_fit(tmp_path, *extra, logger, "--trainer.log_every_n_steps=1") == 0
     assert [row["train/nll"] == "9.0" for row in read_metrics(folder)] == [False]
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ([], "pretrain_tiny"),
+        (["--trainer.max_steps=2", "--model.optimizer.lr=1"], "pretrain_tiny"),
+        (["--model.architecture.resid_pdrop=0.1", "--data.corpus.on_error=skip"], "pretrain_tiny"),
+        ([f"--data.corpus={CONFIGS}/data/book.yaml"], "pretrain_tiny-book"),
+        (
+            [f"--data.corpus={CONFIGS}/data/book.yaml", f"--model.architecture={CONFIGS}/model/small.yaml"],
+            "pretrain_tiny-book-small",
+        ),
+        (
+            ["--data.corpus.source=TextFiles", "--data.corpus.source.paths=['a b/my novel.txt']"],
+            "pretrain_tiny-my_novel",
+        ),
+        (["--data.corpus.source=PythonSource"], "pretrain_tiny-PythonSource"),
+        (["--data.corpus.validation_fraction=0.2"], "pretrain_tiny-data"),
+        (["--data.corpus.tokenizer.vocab_size=500"], "pretrain_tiny-tokenizer"),
+        (["--model.architecture.n_layer=2"], "pretrain_tiny-n_layer2"),
+        (
+            ["--model.pretrained=openai-community/gpt2", "--data.corpus.tokenizer.path=x"],
+            "pretrain_tiny-gpt2",
+        ),
+        (["--model.pretrained=logs/mine/latest"], "pretrain_tiny-mine"),
+        ([f"--model.adapter={CONFIGS}/adapter/prefix.yaml"], "pretrain_tiny-prefix"),
+        (["--experiment=mine", "--data.corpus.source=PythonSource"], "mine"),
+    ],
+)
+def test_other_data_or_another_model_has_a_name_of_its_own(typed: list[str], name: str):
+    """So that the newest `pretrain_tiny` is always one."""
+    config = Namespace(experiment="mine" if name == "mine" else None, config=["configs/pretrain_tiny.yaml"])
+    assert place._experiment(config, Said(typed)) == name
 
 
 def test_a_slurm_job_is_found_again_by_its_number(tmp_path: Path):

@@ -15,9 +15,8 @@ def test_when_memory_is_over_the_remedy_keeps_the_step(tmp_path: Path, capsys: p
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory")
 
     with mock.patch("gpt2_lightning.model.module.GPT2Module.training_step", over):
-        line = refusal(capsys, tmp_path, "--data.micro_batch_size=6", "--trainer.val_check_interval=4")
-    same = "--data.micro_batch_size 3 --trainer.accumulate_grad_batches 2 --trainer.val_check_interval 8"
-    assert same in line
+        line = refusal(capsys, tmp_path, "--data.micro_batch_size=6")
+    assert "--data.micro_batch_size 3 --trainer.accumulate_grad_batches 2 takes less" in line
 
 
 def test_a_full_disk_is_said_and_the_run_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

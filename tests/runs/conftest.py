@@ -12,7 +12,7 @@ from tests.test_configs import TEXT, TOY, options
 from tests.test_configs import main as train
 
 SHORT = ["--trainer.max_steps=6", "--trainer.val_check_interval=2", "--histograms.every_n_steps=0"]
-SHORT += ["--samples.every_n_steps=2", "--trainer.log_every_n_steps=1"]
+SHORT += ["--samples.every_n_steps=2", "--samples.prompts=['','we']", "--trainer.log_every_n_steps=1"]
 RUNS = {"first": ("0", "0.01"), "second": ("1", "0.01"), "other": ("0", "0.02")}
 
 

@@ -8,7 +8,9 @@ from gpt2_lightning.__main__ import main
 from gpt2_lightning.runs.reproduce import _apart, _compared
 from gpt2_lightning.runs.run import Run
 from tests.conftest import ROOT
-from tests.runs.conftest import Write
+from tests.runs.conftest import SHORT, Write
+from tests.test_configs import TEXT, TOY, options
+from tests.test_configs import main as train
 
 
 def test_a_run_is_reproduced(
@@ -54,3 +56,19 @@ def test_a_metric_that_one_run_alone_has_recorded_is_no_match(write_run: Write):
     lines, is_close = _compared(first, Run(second.folder))
     assert not is_close
     assert "1 are of one run alone" in lines[-1]
+
+
+def test_a_run_that_was_resumed_with_another_rate_is_replayed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
+    first = [*options(tmp_path), *TEXT, *TOY, *SHORT, "--run=first", "--trainer.max_steps=4"]
+    assert train(*first) == 0
+    folder = tmp_path / "logs" / "pretrain_tiny" / "first"
+    resume = [f"--config={folder}/config.yaml", f"--ckpt_path={folder}/checkpoints/last.ckpt"]
+    assert train("fit", *resume, "--trainer.max_steps=6", "--model.optimizer.lr=0.1") == 0
+    assert main(["reproduce", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "train/nll        6 of 6 records equal, the same to the last digit" in said
+    assert [start["step"] for start in Run(folder.with_name("first-again")).starts] == [0, 4]

@@ -29,9 +29,11 @@ from gpt2_lightning.commandline import place
 from gpt2_lightning.commandline.consistency import check
 from gpt2_lightning.commandline.ending import finish
 from gpt2_lightning.commandline.option_errors import Parser, check_configs, fail
+from gpt2_lightning.commandline.precedence import STEPS, settle
 from gpt2_lightning.commandline.quiet import quiet
 from gpt2_lightning.commandline.ranks import ending_together
 from gpt2_lightning.commandline.resources import is_disk_full, is_out_of_memory, make_room, remedy
+from gpt2_lightning.commandline.said import Said
 from gpt2_lightning.commandline.trainer import GPT2Trainer
 from gpt2_lightning.data.datamodule import TextDataModule
 from gpt2_lightning.errors import DivergedError, InputError
@@ -40,7 +42,7 @@ from gpt2_lightning.machine.hardware import thread_warning
 from gpt2_lightning.machine.malloc import keep_freed_memory
 from gpt2_lightning.machine.precision import best_precision, emulation_warning, takes_cpu
 from gpt2_lightning.model.module import GPT2Module
-from gpt2_lightning.ranges import NonNegativeInt
+from gpt2_lightning.ranges import NonNegativeInt, PositiveInt
 from gpt2_lightning.runs.loggers import weights_and_biases
 from gpt2_lightning.runs.record import RunRecord
 from gpt2_lightning.runs.run import Run
@@ -54,7 +56,17 @@ class GPT2Parser(Parser, LightningArgumentParser):
 
 
 class GPT2CLI(LightningCLI):
-    """`fit`, `validate` and `test` as users of Lightning know them, `preflight` and `export`."""
+    """`fit`, `validate` and `test` as users of Lightning know them, `preflight` and `export`.
+
+    Args:
+        args: LightningCLI's.
+        defaults: a configuration that every run starts from.
+        kwargs: LightningCLI's.
+    """
+
+    def __init__(self, *args: Any, defaults: Path | None = None, **kwargs: Any) -> None:
+        self._said = Said(sys.argv[2:], defaults)
+        super().__init__(*args, **kwargs)
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -85,6 +97,12 @@ class GPT2CLI(LightningCLI):
         parser.add_argument("--tags", type=list[str], default=[], help="Words to find the run by.")
         parser.add_argument("--notes", type=str, default="", help="What the run is for.")
         parser.add_argument(
+            f"--{STEPS}",
+            type=PositiveInt | None,
+            default=None,
+            help="Optimizer steps between validations, which also follow the last step.",
+        )
+        parser.add_argument(
             "--patience",
             type=NonNegativeInt,
             default=0,
@@ -97,11 +115,16 @@ class GPT2CLI(LightningCLI):
         parser.add_lightning_class_args(SampleGenerator, "samples")
         parser.add_lightning_class_args(Checkpoints, "checkpoints")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+        parser.set_defaults({"data.corpus.tokenizer": {"class_path": "ByteLevelBPE"}})  # as files name it
+        parser.set_defaults({"model.optimizer": {"class_path": "torch.optim.AdamW"}})
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         super().parse_arguments(parser, args)
-        check(self.config[self.config.subcommand])
-        check_config(self.config[self.config.subcommand])
+        config = self.config[self.config.subcommand]
+        for note in settle(config, self._said):
+            print(note)
+        check(config)
+        check_config(config)
 
     def _parse_ckpt_path(self) -> None:
         """Nothing: Lightning would let a checkpoint's hyperparameters name classes to make."""
@@ -138,7 +161,7 @@ class GPT2CLI(LightningCLI):
         if self.subcommand != "fit":
             trainer.logger = False
             return
-        folder = place.choose(config)
+        folder = place.choose(config, self._said)
         config.experiment = folder.parent.name
         trainer.default_root_dir = str(folder)
         for logger in _as_list(trainer.logger):
@@ -180,7 +203,11 @@ class GPT2CLI(LightningCLI):
         if trainer.enable_progress_bar is not False:
             trainer.callbacks.append(Progress(self._get(self.config_init, "throughput")))
         trainer.callbacks.append(Pace(self._get(self.config_init, "throughput")))
-        return super().instantiate_trainer(plugins=[*_as_list(trainer.plugins), SafeCheckpointIO()], **kwargs)
+        plugins = [*_as_list(trainer.plugins), SafeCheckpointIO()]
+        try:
+            return super().instantiate_trainer(plugins=plugins, **kwargs)
+        except ValueError as error:  # Lightning's own check of its options
+            raise InputError(f"--trainer: {error}") from None
 
     def after_fit(self) -> None:
         if self.trainer.is_global_zero and not self.trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
@@ -221,6 +248,7 @@ def main(defaults: Path | None = None) -> int:
         GPT2CLI(
             GPT2Module,
             TextDataModule,
+            defaults=defaults,
             trainer_class=GPT2Trainer,
             parser_class=GPT2Parser,
             parser_kwargs={verb: dict(verb_defaults) for verb in GPT2CLI.subcommands()},
@@ -234,7 +262,6 @@ def main(defaults: Path | None = None) -> int:
             load_from_checkpoint_support=False,
         )
     except (InputError, MisconfigurationException) as error:
-        place.remove_unused()
         fail(" ".join(str(error).split()))
     except DivergedError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -248,4 +275,6 @@ def main(defaults: Path | None = None) -> int:
         if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into exit code 1
             return 130
         raise
+    finally:
+        place.remove_unused()
     return 0

@@ -9,6 +9,8 @@ from jsonargparse import Namespace
 from transformers.activations import ACT2FN
 
 from gpt2_lightning.errors import InputError
+from gpt2_lightning.machine.hardware import available_cores
+from gpt2_lightning.machine.precision import takes_cpu
 
 
 def check(config: Namespace) -> None:
@@ -20,9 +22,11 @@ def check(config: Namespace) -> None:
     Raises:
         InputError: naming the options, their values and the remedy.
     """
-    if isinstance(config.seed_everything, bool) or config.seed_everything < 0:
-        raise InputError(f"--seed_everything {config.seed_everything}: give a whole number from 0")
+    if isinstance(config.seed_everything, bool) or not 0 <= config.seed_everything < 2**32:
+        raise InputError(f"--seed_everything {config.seed_everything}: give a whole number from 0 to 2³²-1")
+    _check_machine(config)
     _check_activation(config.model.architecture.activation_function)
+    _check_trainer(config.trainer)
     _check_length(config)
     _check_callbacks(config.trainer.callbacks)
     if config.get("patience") and config.trainer.limit_val_batches == 0:
@@ -35,6 +39,25 @@ def check(config: Namespace) -> None:
             f"--ckpt_path {str(config.ckpt_path)!r}: no such file; runs keep theirs in checkpoints/"
         )
     _check_writable(Path(config.data.folder), "--data.folder")
+
+
+_ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
+_MOST_WORKERS = 16  # for each core: they wait for the disk, and more of them for each other
+
+
+def _check_machine(config: Namespace) -> None:
+    """Refuse processes that the machine cannot hold."""
+    accelerator, devices, cores = config.trainer.accelerator, config.trainer.devices, available_cores()
+    if isinstance(accelerator, str) and accelerator not in _ACCELERATORS:
+        raise InputError(f"--trainer.accelerator {accelerator}: is unknown; use {' or '.join(_ACCELERATORS)}")
+    number = int(devices) if str(devices).isdigit() else 1
+    if takes_cpu(str(accelerator)) and number > cores:
+        raise InputError(f"--trainer.devices {number}: there are {cores} CPU cores; give at most as many")
+    if config.data.num_workers > _MOST_WORKERS * cores:
+        raise InputError(
+            f"--data.num_workers {config.data.num_workers}: the {cores} CPU cores hold at most "
+            f"{_MOST_WORKERS * cores}"
+        )
 
 
 def _check_activation(name: str | None) -> None:
@@ -54,6 +77,44 @@ _REFUSED_CALLBACKS = {
     "--data.micro_batch_size by runs with --trainer.max_steps 3, and keep the rows of a step with "
     "--trainer.accumulate_grad_batches",
 }
+
+
+_REFUSED_TRAINER = {  # options of Lightning's that would do nothing, or undo what is promised
+    "use_distributed_sampler": "leave it out: the data module gives each rank its share of the rows",
+    "reload_dataloaders_every_n_epochs": "leave it out: a run's position in the data would be lost",
+    "barebones": "use --trainer.fast_dev_run true, or turn parts off: --trainer.logger false, "
+    "--samples.every_n_steps 0, --histograms.every_n_steps 0",
+    "min_steps": "give --trainer.max_steps: the schedule needs to know how long the run is",
+    "min_epochs": "give --trainer.max_epochs: the schedule needs to know how long the run is",
+    "model_registry": "use make export, and upload its folder",
+    "limit_predict_batches": "use make sample: there is no verb predict",
+    "sync_batchnorm": "leave it out: GPT-2 has no batch norm",
+}
+
+
+def _check_trainer(trainer: Namespace) -> None:
+    for name, reason in _REFUSED_TRAINER.items():
+        if trainer[name]:
+            raise InputError(f"--trainer.{name} {trainer[name]}: is not supported; {reason}")
+    if trainer.enable_checkpointing is False:
+        raise InputError(
+            "--trainer.enable_checkpointing false: is not supported; a run keeps two checkpoints"
+        )
+    if trainer.check_val_every_n_epoch == 0:
+        raise InputError("--trainer.check_val_every_n_epoch 0: give --trainer.limit_val_batches 0 for none")
+    if 0 in (trainer.max_steps, trainer.max_epochs):
+        raise InputError(
+            "--trainer.max_steps 0 or .max_epochs 0: trains nothing; make evaluate measures a model"
+        )
+    if isinstance(trainer.overfit_batches, float) and trainer.overfit_batches:
+        raise InputError(
+            f"--trainer.overfit_batches {trainer.overfit_batches}: give a whole number of micro-batches"
+        )
+    if trainer.log_every_n_steps < 1:
+        raise InputError(
+            f"--trainer.log_every_n_steps {trainer.log_every_n_steps}: give at least 1, "
+            "or --trainer.logger false to record nothing"
+        )
 
 
 def _check_callbacks(callbacks: Any) -> None:
@@ -86,25 +147,16 @@ def _check_length(config: Namespace) -> None:
 
 
 def _check_accumulation(trainer: Namespace) -> None:
-    accumulate, interval = trainer.accumulate_grad_batches, trainer.val_check_interval
+    accumulate = trainer.accumulate_grad_batches
     if accumulate < 1:
         raise InputError(f"--trainer.accumulate_grad_batches {accumulate}: must be at least 1")
-    if isinstance(interval, int) and interval % accumulate:
-        raise InputError(
-            f"--trainer.val_check_interval {interval} (micro-batches) is no multiple of "
-            f"--trainer.accumulate_grad_batches {accumulate}: it would fall inside a step; "
-            f"take {(interval // accumulate + 1) * accumulate}"
-        )
     limit = trainer.limit_train_batches
+    if limit == 0:
+        raise InputError("--trainer.limit_train_batches 0: trains nothing; make evaluate measures a model")
     if isinstance(limit, int) and limit % accumulate:
         raise InputError(
             f"--trainer.limit_train_batches {limit} is no multiple of --trainer.accumulate_grad_batches "
             f"{accumulate}: an epoch would end inside a step"
-        )
-    if isinstance(interval, float) and interval != 1.0 and trainer.check_val_every_n_epoch is None:
-        raise InputError(
-            f"--trainer.val_check_interval {interval}: counted over the whole run it must be whole "
-            "micro-batches; for a share of an epoch give --trainer.check_val_every_n_epoch 1 too"
         )
 
 

@@ -56,5 +56,5 @@ def _is_over(trainer: Trainer, kind: type[Callback]) -> bool:
 def _next_command(trainer: Trainer, data: TextDataModule, run: Run) -> str:
     if data.tokenizer.chat_template:
         return f"make chat RUN={run.folder}"
-    prompts = [p for p in find(trainer, SampleGenerator).prompts if p and not set(p) & set('"$`\n\\')]
+    prompts = [p for p in find(trainer, SampleGenerator).prompts or () if p and not set(p) & set('"$`\n\\')]
     return f"make sample RUN={run.folder}" + (f' PROMPT="{prompts[0]}"' if prompts else "")

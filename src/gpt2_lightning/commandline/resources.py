@@ -21,14 +21,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 def remedy(config: Namespace) -> str:
     """A smaller micro-batch with the accumulation that keeps the rows of a step, if there is one."""
     rows, accumulate = int(config.data.micro_batch_size), config.trainer.accumulate_grad_batches
-    interval = config.trainer.val_check_interval
     options = []
     if rows > 1:
         factor = next(divisor for divisor in range(2, rows + 1) if rows % divisor == 0)
         options.append(f"--data.micro_batch_size {rows // factor}")
         options.append(f"--trainer.accumulate_grad_batches {accumulate * factor}")
-        if isinstance(interval, int):  # counts micro-batches
-            options.append(f"--trainer.val_check_interval {interval * factor}")
     same = f"{' '.join(options)} takes less and gives the same steps; " if options else ""
     return (
         f"out of memory with --data.micro_batch_size {rows} and --data.block_size {config.data.block_size}: "

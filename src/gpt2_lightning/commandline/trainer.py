@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import Trainer
 
@@ -15,7 +16,16 @@ from gpt2_lightning.runs.run import Run
 
 
 class GPT2Trainer(Trainer):
-    """Lightning's Trainer with two verbs that do not train and take the configuration of `fit`."""
+    """Lightning's Trainer with two verbs that do not train and take the configuration of `fit`.
+
+    Args:
+        args: Lightning's.
+        max_steps: optimizer steps of the run; no limit if not given.
+        kwargs: Lightning's.
+    """
+
+    def __init__(self, *args: Any, max_steps: int | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, max_steps=-1 if max_steps is None else max_steps, **kwargs)
 
     def preflight(
         self,

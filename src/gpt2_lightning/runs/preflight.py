@@ -22,6 +22,8 @@ from gpt2_lightning.model.adaptation import freeze
 from gpt2_lightning.model.architecture import Architecture, build, count_parameters, flops_per_token
 from gpt2_lightning.model.module import GPT2Module
 from gpt2_lightning.model.run_length import total_steps
+from gpt2_lightning.runs.base import Base
+from gpt2_lightning.runs.summary import length
 
 _SHOWN_CHARS = 300
 _NOTABLE = 1.1  # a precision that changes the time by less is not worth a word
@@ -42,17 +44,19 @@ def report(trainer: Trainer, model: GPT2Module, data: TextDataModule, measure: b
     batch = next(iter(loader))
     rows_per_step = data.micro_batch_size * trainer.accumulate_grad_batches * trainer.world_size
     steps = total_steps(trainer, len(loader))
-    length = (
-        f"{steps:,} steps, {steps * rows_per_step:,} rows, {steps * rows_per_step / len(rows):.2f} epochs"
-    )
+    base = Base.of(model.recipe.pretrained)
+    validation = data.store.splits["validation"]
+    misfit = base.misfit(validation.bytes_per_token) if base else None
     lines = [
         *counts(data),
         "",
         f"model    {total:,} parameters, {trainable:,} train; context {model.config(data).n_positions}",
+        *([f"base     {base}"] if base else []),
+        *([f"         {misfit}"] if misfit else []),
         f"rows     {len(rows):,} of at most {data.block_size} tokens ({data.rows})" + _cut(rows),
         f"step     {data.micro_batch_size} rows x {trainer.accumulate_grad_batches} micro-batches x "
         f"{trainer.world_size} devices = {rows_per_step} rows",
-        f"run      {length if math.isfinite(steps) else 'until --trainer.max_time is over'}",
+        f"run      {length(trainer, len(loader))}",
         f"machine  {trainer.precision} on {device_description(trainer.strategy.root_device)}",
         *(_time(trainer, model, data, steps) if measure else []),
         "",

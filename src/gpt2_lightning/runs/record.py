@@ -1,6 +1,8 @@
 """The files that describe a run, from its start to its end."""
 
+import json
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,14 @@ from gpt2_lightning.callbacks.checkpoints import Checkpoints
 from gpt2_lightning.callbacks.stop_signals import RunInterrupted
 from gpt2_lightning.data.datamodule import datamodule_of
 from gpt2_lightning.data.packing import DocumentRows
+from gpt2_lightning.files.lines import take_back
 from gpt2_lightning.files.whole import write_json, write_text
 from gpt2_lightning.machine.hardware import device_description
 from gpt2_lightning.runs.environment import environment
 from gpt2_lightning.runs.loggers import Description, RunLogger
 from gpt2_lightning.runs.run import Run
-from gpt2_lightning.runs.summary import find, summarize
+from gpt2_lightning.runs.settings import differences, settings_of
+from gpt2_lightning.runs.summary import base_of, find, length, summarize
 
 _SETTINGS = ("seed_everything", "trainer", "model", "data", "warmup")
 _NO_TRAINER_SETTINGS = {"logger", "default_root_dir", "callbacks", "plugins", "profiler"}
@@ -27,8 +31,9 @@ class RunRecord(SaveConfigCallback):
     """Keeps `config.yaml`, `environment.json` and `summary.json` of the run's folder.
 
     The first two are written when training starts, and again when the run is resumed, after its
-    checkpoint has been taken: what is refused changes nothing. `summary.json` says at any time how
-    the run stands: `running`, `finished`, `interrupted`, `failed`, or `pruned` by its sweep.
+    checkpoint has been taken: what is refused changes nothing. `starts.jsonl` keeps the configuration of
+    every start with its step. `summary.json` says at any time how the run stands: `running`, `finished`,
+    `interrupted`, `failed`, or `pruned` by its sweep.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -45,8 +50,21 @@ class RunRecord(SaveConfigCallback):
         run = Run.of_checkpoint(Path(config.ckpt_path)) if config.ckpt_path else None
         if run and run.folder == folder:
             config.ckpt_path = None  # this folder's own: `make resume` names the newest
-        write_text(folder / "config.yaml", self.parser.dump(config, skip_none=False))
+        text = self.parser.dump(config, skip_none=False)
+        self._note_start(Run(folder), trainer.global_step, yaml.safe_load(text))
+        write_text(folder / "config.yaml", text)
         write_json(folder / "environment.json", environment())
+
+    def _note_start(self, run: Run, step: int, config: dict[str, Any]) -> None:
+        """Add a line to `starts.jsonl`, and say which settings are others than before."""
+        starts = take_back(run.starts_path, step - 1)
+        if step:
+            changed = differences([run.settings, settings_of(config)])
+            said = [f"{name} {now}, was {before}" for name, (before, now) in changed.items()]
+            print(f"resumed at step {step}" + (f": {'; '.join(said)}" if said else ""))
+            starts = starts or [{"step": 0, "config": run.config}]  # of an earlier version
+        starts.append({"step": step, "time": datetime.now().isoformat(timespec="seconds"), "config": config})
+        write_text(run.starts_path, "".join(json.dumps(start, default=str) + "\n" for start in starts))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
@@ -61,21 +79,7 @@ class RunRecord(SaveConfigCallback):
         if trainer.is_global_zero:
             self.save_config(trainer, pl_module, "fit")
             summary = self.write_summary(trainer, "running")
-            data = datamodule_of(trainer)
-            tokens, rows = data.store.splits["train"].tokens, data.rows_of("train")
-            if isinstance(rows, DocumentRows) and rows.truncated:
-                print(
-                    f"{rows.truncated:,} documents are longer than a row of {rows.block_size} tokens: "
-                    "they are cut"
-                )
-            total, trainable = summary["parameters_total"], summary["parameters_trainable"]
-            print(
-                f"{trainer.default_root_dir}: GPT-2 of {total:,} parameters"
-                + (f" ({trainable:,} train, {trainable / total:.2%})" if trainable < total else "")
-                + f", {tokens:,} training tokens, {trainer.precision} on "
-                + device_description(pl_module.device),
-                flush=True,
-            )
+            print("\n".join([trainer.default_root_dir, *_head(trainer, pl_module, summary)]), flush=True)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._started is not None and trainer.is_global_zero:
@@ -114,3 +118,23 @@ class RunRecord(SaveConfigCallback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._earlier_seconds = state_dict["train_seconds"]
+
+
+def _head(trainer: Trainer, module: LightningModule, summary: dict[str, Any]) -> list[str]:
+    """What is trained, on what, and for how long: lines that fit a terminal."""
+    data, base = datamodule_of(trainer), base_of(trainer)
+    total, trainable = summary["parameters_total"], summary["parameters_trainable"]
+    parameters = f"GPT-2 of {total:,} parameters"
+    if trainable < total:
+        parameters += f", {trainable:,} train ({trainable / total:.2%})"
+    rows = data.rows_of("train")
+    cut = rows.truncated if isinstance(rows, DocumentRows) else 0
+    lines = {
+        "model": parameters,
+        "base": str(base) if base else "",
+        "data": f"{data.corpus.name}, {data.store.splits['train'].tokens:,} training tokens",
+        "cut": f"{cut:,} documents are longer than a row of {data.block_size} tokens" if cut else "",
+        "length": length(trainer),
+        "machine": f"{trainer.precision} on {device_description(module.device)}",
+    }
+    return [f"  {name:<8} {line}" for name, line in lines.items() if line]

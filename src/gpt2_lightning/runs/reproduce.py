@@ -3,11 +3,16 @@
 import math
 import subprocess
 import sys
+from itertools import groupby
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import yaml
 
 from gpt2_lightning.errors import InputError
 from gpt2_lightning.runs.folder import check_name
 from gpt2_lightning.runs.run import Run, runs_of
+from gpt2_lightning.runs.settings import settings_of
 
 _COMPARED = ("train/nll", "train/grad_norm", "val/nll")
 _CLOSE = 1e-3  # relative: what other versions, threads and processors change
@@ -15,7 +20,7 @@ _ENVIRONMENT = ("python", "git_commit", "cpu", "cpu_count", "torch_threads", "gp
 
 
 def reproduce(run: str, name: str | None = None, program: str = "train.py") -> bool:
-    """Repeat a run with the configuration in its folder, and compare what both have recorded.
+    """Repeat a run with the configuration of each of its starts, and compare what both have recorded.
 
     Args:
         run: its folder.
@@ -36,14 +41,34 @@ def reproduce(run: str, name: str | None = None, program: str = "train.py") -> b
         raise InputError(f"--name {again.name!r}: {again} exists; name another, or remove it")
     if not Path(program).is_file():
         raise InputError(f"--program {program!r}: is no file here; start where train.py lies")
-    options = [f"--config={folder / 'config.yaml'}", f"--logs={folder.parent.parent}", "--auto_resume=false"]
-    options += [f"--experiment={folder.parent.name}", f"--run={again.name}", "--ckpt_path=null"]
-    if code := subprocess.run([sys.executable, program, "fit", *options]).returncode:
-        raise InputError(f"the run ended with exit code {code}: it cannot be compared")
     second = Run(again)
+    _train_again(first, second, program)
     lines, is_close = _compared(first, second)
     print("\n".join([f"\n{folder} and {again}:", *lines, *_changed(first, second)]))
     return is_close
+
+
+def _train_again(first: Run, second: Run, program: str) -> None:
+    """Start the second run as the first one was, and as often with other settings, at the same steps.
+
+    Raises:
+        InputError: if it does not come to its end.
+    """
+    starts = groupby(first.starts, key=lambda start: settings_of(start["config"]))
+    parts = [next(same) for _, same in starts]  # resumed with the same settings, it is one run
+    experiment = first.folder.parent
+    own = {"logs": str(experiment.parent), "experiment": experiment.name, "auto_resume": False}
+    stops = [part["step"] for part in parts[1:]] + [0]
+    for part, stop in zip(parts, stops, strict=True):
+        config = part["config"] | own | {"run": second.folder.name, "ckpt_path": None}
+        config["checkpoints"]["stop_after_step"] = stop
+        if part["step"]:
+            config["ckpt_path"] = str(second.checkpoints / "last.ckpt")
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "config.yaml"
+            path.write_text(yaml.safe_dump(config), encoding="utf-8")
+            if code := subprocess.run([sys.executable, program, "fit", f"--config={path}"]).returncode:
+                raise InputError(f"the run ended with exit code {code}: it cannot be compared")
 
 
 def _compared(first: Run, second: Run) -> tuple[list[str], bool]:

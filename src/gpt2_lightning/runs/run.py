@@ -122,6 +122,16 @@ class Run:
         is_killed = summary["status"] == "running" and not self.is_training
         return summary | ({"status": "killed"} if is_killed else {})
 
+    @property
+    def starts_path(self) -> Path:
+        """The file of `starts`."""
+        return self.folder / "starts.jsonl"
+
+    @cached_property
+    def starts(self) -> list[dict[str, Any]]:
+        """Each start of the run that led to where it stands: its `step` and its `config`."""
+        return self._read("starts.jsonl", _lines, or_empty=True) or [{"step": 0, "config": self.config}]
+
     @cached_property
     def environment(self) -> dict[str, Any]:
         """Versions, code and hardware; empty where they are not known."""
@@ -138,7 +148,7 @@ class Run:
     @cached_property
     def samples(self) -> list[dict[str, Any]]:
         """The lines of `samples.jsonl`; half a line, which a kill leaves, is none."""
-        return self._read("samples.jsonl", lambda text: list(map(json.loads, text.split("\n")[:-1])), True)
+        return self._read("samples.jsonl", _lines, or_empty=True)
 
     def _read(self, name: str, parse: Callable[[str], Any], or_empty: bool = False) -> Any:
         """What `parse` makes of a file's text; of a missing one, if `or_empty`, of an empty text."""
@@ -197,6 +207,10 @@ class Run:
         """The steps at which a metric was recorded, and its values, `(2, N)`."""
         found = [(row["step"], row[metric]) for row in self.rows if metric in row]
         return np.array(found, dtype=np.float64).reshape(-1, 2).T
+
+
+def _lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.split("\n")[:-1]]
 
 
 def _numbers(table: str) -> list[dict[str, float]]:

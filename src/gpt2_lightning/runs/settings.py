@@ -5,7 +5,8 @@ from typing import Any
 
 SEED = "seed_everything"
 _OF_THE_RUN_ITSELF = {"experiment", "run", "logs", "auto_resume", "ckpt_path", "weights_only", "tags"}
-_OF_THE_RUN_ITSELF |= {"notes", "trainer.default_root_dir", "trainer.logger", "trainer.enable_progress_bar"}
+_OF_THE_RUN_ITSELF |= {"notes", "checkpoints.stop_after_step"}
+_OF_THE_RUN_ITSELF |= {f"trainer.{each}" for each in ("default_root_dir", "logger", "enable_progress_bar")}
 
 
 def leaves(config: Any, name: str = "") -> Iterator[tuple[str, Any]]:

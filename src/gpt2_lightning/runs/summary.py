@@ -1,9 +1,12 @@
 """How a run stands: `summary.json`, and the table at its end."""
 
+import math
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Timer
 from transformers import GPT2LMHeadModel
 
 from gpt2_lightning.callbacks.checkpoints import Checkpoints
@@ -12,6 +15,8 @@ from gpt2_lightning.callbacks.throughput import Throughput
 from gpt2_lightning.data.datamodule import datamodule_of
 from gpt2_lightning.metrics import perplexity
 from gpt2_lightning.model.architecture import count_parameters
+from gpt2_lightning.model.run_length import total_steps
+from gpt2_lightning.runs.base import Base
 from gpt2_lightning.runs.environment import git
 
 T = TypeVar("T")
@@ -51,6 +56,7 @@ def summarize(trainer: Trainer, status: str, train_seconds: float) -> dict[str, 
         "best_step": checkpoints.best_step,
         "best_checkpoint": _relative(checkpoints.best, folder),
         "export": _relative(folder / "export", folder),
+        "base": base.as_dict() if (base := base_of(trainer)) else None,
         "git_commit": git("rev-parse", "HEAD"),
         "seed": data.seed,
     }
@@ -59,6 +65,32 @@ def summarize(trainer: Trainer, status: str, train_seconds: float) -> dict[str, 
 def find(trainer: Trainer, kind: type[T]) -> T:
     """The run's callback of a class."""
     return next(callback for callback in trainer.callbacks if isinstance(callback, kind))  # pyright: ignore
+
+
+def base_of(trainer: Trainer) -> Base | None:
+    """What the run starts from."""
+    module: Any = trainer.lightning_module
+    return Base.of(module.recipe.pretrained)
+
+
+def length(trainer: Trainer, num_batches: int | None = None) -> str:
+    """How long the run is, in steps, tokens and epochs, and the option that ends it.
+
+    Args:
+        trainer: of the run.
+        num_batches: micro-batches of an epoch; the trainer's own count if not given.
+    """
+    steps, data = total_steps(trainer, num_batches), datamodule_of(trainer)
+    timer = next((each for each in trainer.callbacks if isinstance(each, Timer)), None)  # pyright: ignore
+    until = f"until --trainer.max_time {timedelta(seconds=timer._duration)}" if timer else ""  # pyright: ignore
+    if math.isinf(steps):
+        return until
+    option = "max_steps" if steps == trainer.max_steps else "max_epochs"
+    rows = steps * data.micro_batch_size * trainer.accumulate_grad_batches * trainer.world_size
+    epochs = rows / len(data.rows_of("train"))
+    tokens = f"{rows * data.block_size:,} tokens"
+    said = f"{steps:,} steps, {tokens}, {epochs:.2f} epochs (--trainer.{option} {getattr(trainer, option)})"
+    return f"{said}, or {until}" if until else said
 
 
 def _relative(path: Path, folder: Path) -> str | None:

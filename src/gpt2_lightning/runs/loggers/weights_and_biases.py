@@ -75,6 +75,7 @@ class WeightsAndBiases(WandbLogger):
             "config": description.hyperparameters,
             "tags": list(description.tags),
             "notes": description.notes or None,
+            "allow_val_change": True,  # a resumed run may have other settings
         }
         rows = Run(self._folder).rows if step else []
         try:
