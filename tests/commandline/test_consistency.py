@@ -23,7 +23,7 @@ from tests.commandline.conftest import refusal
             ["--seed_everything=99999999999999"],
             "--seed_everything 99999999999999: give a whole number from 0",
         ),
-        (["--trainer.devices=99", "--trainer.accelerator=cpu"], "--trainer.devices 99: there are "),
+        (["--trainer.devices=99999", "--trainer.accelerator=cpu"], "--trainer.devices 99999: the "),
         (["--trainer.accelerator=tpu"], "--trainer.accelerator tpu: is unknown; use auto or cpu or"),
         (["--trainer.log_every_n_steps=0"], "--trainer.log_every_n_steps 0: give at least 1"),
         (["--trainer.limit_train_batches=0"], "--trainer.limit_train_batches 0: trains nothing"),

@@ -105,6 +105,18 @@ def test_another_optimizer_starts_from_its_own_defaults(capsys: pytest.CaptureFi
     assert (muon.lr, list(muon.betas)) == (3e-3, [0.9, 0.95])
 
 
+def test_a_file_for_the_adapter_leaves_nothing_of_another():
+    lora = settled(experiment="finetune_lora").model.adapter.init_args
+    assert (lora.r, lora.lora_alpha, lora.lora_dropout) == (8, 32, 0.1)
+    other = CONFIGS / "adapter" / "prefix.yaml"
+    prefix = settled(f"--model.adapter={other}", experiment="finetune_lora").model.adapter
+    assert prefix.class_path.endswith("PrefixTuningConfig")
+    own = settled("--model.adapter={class_path: LoraConfig, init_args: {r: 3}}", experiment="finetune_lora")
+    assert (own.model.adapter.init_args.r, own.model.adapter.init_args.lora_alpha) == (3, 32), (
+        "the same class"
+    )
+
+
 def test_a_rate_over_an_experiment_s_moves_all_its_groups():
     optimizer = settled("--model.optimizer.lr=1e-3").model.optimizer.init_args
     assert (optimizer.lr, optimizer.muon_lr_ratio, optimizer.muon_lr) == (1e-3, 0.667, None)

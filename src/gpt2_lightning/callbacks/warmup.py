@@ -92,6 +92,11 @@ class WarmupSchedule(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         steps = total_steps(trainer) - self.start_step
+        if steps <= 0:
+            raise InputError(
+                f"--warmup.start_step {self.start_step}: the run has {total_steps(trainer)} steps; raise "
+                "--trainer.max_steps"
+            )
         if self._warmup_steps(steps) >= steps:
             raise InputError(
                 f"--warmup: {self._warmup_steps(steps)} steps are not shorter than the run of {steps}"

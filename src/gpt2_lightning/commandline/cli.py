@@ -121,8 +121,9 @@ class GPT2CLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         super().parse_arguments(parser, args)
         config = self.config[self.config.subcommand]
-        for note in settle(config, self._said):
-            print(note)
+        notes = settle(config, self._said)
+        if notes and rank_zero_only.rank == 0:  # pyright: ignore[reportFunctionMemberAccess]
+            print("\n".join(notes))
         check(config)
         check_config(config)
 

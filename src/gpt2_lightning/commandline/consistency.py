@@ -42,6 +42,7 @@ def check(config: Namespace) -> None:
 
 
 _ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
+_MOST_RANKS = 4  # for each core
 _MOST_WORKERS = 16  # for each core: they wait for the disk, and more of them for each other
 
 
@@ -51,8 +52,8 @@ def _check_machine(config: Namespace) -> None:
     if isinstance(accelerator, str) and accelerator not in _ACCELERATORS:
         raise InputError(f"--trainer.accelerator {accelerator}: is unknown; use {' or '.join(_ACCELERATORS)}")
     number = int(devices) if str(devices).isdigit() else 1
-    if takes_cpu(str(accelerator)) and number > cores:
-        raise InputError(f"--trainer.devices {number}: there are {cores} CPU cores; give at most as many")
+    if takes_cpu(str(accelerator)) and number > (most := _MOST_RANKS * cores):
+        raise InputError(f"--trainer.devices {number}: the {cores} CPU cores hold at most {most} processes")
     if config.data.num_workers > _MOST_WORKERS * cores:
         raise InputError(
             f"--data.num_workers {config.data.num_workers}: the {cores} CPU cores hold at most "

@@ -9,11 +9,15 @@ from jsonargparse import Namespace
 from gpt2_lightning.commandline.option_errors import Parser
 from gpt2_lightning.commandline.said import Said
 from gpt2_lightning.data.corpus import Corpus
+from gpt2_lightning.data.sources import Source
+from gpt2_lightning.data.tokenizer import TokenizerRecipe
 from gpt2_lightning.errors import InputError
 
 STEPS = "validate_every_n_steps"
 _BATCHES, _EPOCHS = "trainer.val_check_interval", "trainer.check_val_every_n_epoch"
 _CORPUS = "data.corpus"
+_CLASSES = ("model.optimizer", "model.adapter", *(f"{_CORPUS}.{each.name}" for each in fields(Corpus)))
+_FOLDER = "trainer.default_root_dir"
 
 
 def settle(config: Namespace, said: Said) -> list[str]:
@@ -29,17 +33,13 @@ def settle(config: Namespace, said: Said) -> list[str]:
     Raises:
         InputError: if validations would fall inside an optimizer step, or a run's folder is named.
     """
-    if folder := said.typed("trainer.default_root_dir").get(
-        "trainer.default_root_dir"
-    ):  # a file may be a run's
-        raise InputError(
-            f"--trainer.default_root_dir {folder}: is not supported; use --logs, --experiment, --run"
-        )
+    if folder := said.typed(_FOLDER).get(_FOLDER):  # in a file it may be that of an earlier run
+        raise InputError(f"--{_FOLDER} {folder}: is not supported; use --logs, --experiment and --run")
     notes = _settle_length(config, said)
     _settle_validation(config, said)
     _settle_corpus(config, said)
-    for option, kind in _classes().items():
-        notes += _settle_class(config, said, option, kind)
+    for option in _CLASSES:
+        notes += _settle_class(config, said, option)
     return notes
 
 
@@ -97,18 +97,20 @@ def _settle_corpus(config: Namespace, said: Said) -> None:
             config.data.corpus[each.name] = each.default
 
 
-def _classes() -> dict[str, Any]:
-    """The options that take a class, and its type."""
-    from lightning.pytorch.cli import OptimizerCallable
+def _type_of(option: str) -> Any:
+    """Of an option that takes a class."""
+    if option == "model.optimizer":
+        from lightning.pytorch.cli import OptimizerCallable
 
-    from gpt2_lightning.data.sources import Source
-    from gpt2_lightning.data.tokenizer import TokenizerRecipe
+        return OptimizerCallable
+    if option == "model.adapter":
+        from peft import PeftConfig
 
-    sources = {f"{_CORPUS}.{role}": Source for role in ("source", "validation", "test")}
-    return {"model.optimizer": OptimizerCallable, **sources, f"{_CORPUS}.tokenizer": TokenizerRecipe}
+        return PeftConfig
+    return TokenizerRecipe if option.endswith(".tokenizer") else Source
 
 
-def _settle_class(config: Namespace, said: Said, option: str, kind: Any) -> list[str]:
+def _settle_class(config: Namespace, said: Said, option: str) -> list[str]:
     """Another class starts from its own defaults, not from the settings of the one named before."""
     now, settings = config.get(option), said.settings(option)
     is_over_default = option == "model.optimizer" and settings.kind is not None
@@ -117,8 +119,11 @@ def _settle_class(config: Namespace, said: Said, option: str, kind: Any) -> list
     named = {name.split(".")[0] for name in settings.own}
     kept = {name: value for name, value in vars(now.init_args).items() if name in named}
     parser = Parser(exit_on_error=False)
-    parser.add_argument("--value", type=kind)
-    config[option] = parser.parse_object({"value": {"class_path": now.class_path, "init_args": kept}}).value
+    parser.add_argument("--value", type=_type_of(option))
+    value = {"class_path": now.class_path, "init_args": kept} | (
+        {"dict_kwargs": now.dict_kwargs} if "dict_kwargs" in now else {}
+    )
+    config[option] = parser.parse_object({"value": value}).value
     gone = {name: value for name, value in settings.fallen.items() if value and name not in settings.own}
     if not gone:
         return []
