@@ -141,4 +141,4 @@ def test_a_corpus_of_which_the_source_alone_is_named(capsys: pytest.CaptureFixtu
 
 
 def test_the_folder_of_a_run_is_not_the_trainer_s_to_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert "use --logs, --experiment, --run" in refusal(capsys, tmp_path, "--trainer.default_root_dir=x")
+    assert "use --logs, --experiment and --run" in refusal(capsys, tmp_path, "--trainer.default_root_dir=x")

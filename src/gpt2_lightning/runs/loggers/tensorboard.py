@@ -17,7 +17,7 @@ _LAYOUT = {
         "bits per byte, validation": ["Multiline", [metrics.VAL_BITS_PER_BYTE]],
     },
     "Optimization": {
-        "learning rate": ["Multiline", [metrics.TRAIN_LEARNING_RATE]],
+        "learning rate": ["Multiline", [metrics.TRAIN_LEARNING_RATE, f"{metrics.LEARNING_RATE_PREFIX}.*"]],
         "gradient norm": ["Multiline", [metrics.TRAIN_GRAD_NORM]],
         "update to weight": ["Multiline", [metrics.UPDATE_TO_WEIGHT_PREFIX + ".*"]],
     },
