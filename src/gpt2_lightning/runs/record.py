@@ -60,7 +60,8 @@ class RunRecord(SaveConfigCallback):
         starts = take_back(run.starts_path, step - 1)
         if step:
             changed = differences([run.settings, settings_of(config)])
-            said = [f"{name} {now}, was {before}" for name, (before, now) in changed.items()]
+            known = {name: values for name, values in changed.items() if name in run.settings}
+            said = [f"{name} {now}, was {before}" for name, (before, now) in known.items()]
             print(f"resumed at step {step}" + (f": {'; '.join(said)}" if said else ""))
             starts = starts or [{"step": 0, "config": run.config}]  # of an earlier version
         starts.append({"step": step, "time": datetime.now().isoformat(timespec="seconds"), "config": config})
