@@ -17,12 +17,27 @@ endif
 .DEFAULT_GOAL := help
 .PHONY: help known-names train preflight tokens export resume sample chat evaluate sweep compare reproduce tensorboard test test-avx2 format lint types check bench drills lock clean active-environment
 
-# A variable that no target reads is a mistake, and is said before anything is done.
-KNOWN = EXPERIMENT MODEL DATA ADAPTER LOGGER RUN RUNS PROMPT MERGE SWEEP TRIALS WORKERS STORAGE NAME ARGS \
-  VENV PYTHON TORCH PORT TESTS
+# A variable that a target does not read is a mistake, and is said before anything is done.
+ALWAYS = ARGS VENV PYTHON TORCH
+USES_train = EXPERIMENT MODEL DATA ADAPTER LOGGER
+USES_preflight = $(USES_train)
+USES_tokens = $(USES_train)
+USES_export = RUN MERGE
+USES_resume = RUN
+USES_sample = PROMPT RUN MODEL
+USES_chat = RUN MODEL
+USES_evaluate = RUN MODEL DATA
+USES_sweep = SWEEP TRIALS WORKERS STORAGE NAME
+USES_compare = RUNS
+USES_reproduce = RUN
+USES_tensorboard = PORT
+USES_test-avx2 = TESTS
+USED = $(sort $(foreach goal,$(MAKECMDGOALS),$(USES_$(goal)))) $(ALWAYS)
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
-ifneq ($(filter-out $(KNOWN) MAKEFLAGS MAKEOVERRIDES -%,$(GIVEN)),)
-$(error $(firstword $(filter-out $(KNOWN) -%,$(GIVEN)))= is unknown; there are: $(KNOWN). Other options go into   ARGS="--option value"; docs/options.md has them by the words of other trainers)
+UNUSED := $(firstword $(filter-out $(USED) MAKEFLAGS MAKEOVERRIDES -%,$(GIVEN)))
+ifneq ($(UNUSED),)
+$(error $(UNUSED)= is nothing that make $(MAKECMDGOALS) reads: $(strip $(USED)). Options go into ARGS="--option value"; \
+  docs/options.md has them by the words of other trainers)
 endif
 
 help: ## list the targets

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -119,8 +120,26 @@ def test_clean_asks_first(tmp_path: Path):
     assert (tmp_path / "logs" / "README.md").exists()
 
 
-@pytest.mark.parametrize("given", ["MODLE=small", "BATCH_SIZE=8", "TEMPERATURE=0.1"])
-def test_a_variable_that_no_target_reads_is_refused(given: str):
-    result = make("sample", given)
+@pytest.mark.parametrize(
+    "given",
+    [
+        "train MODLE=small",
+        "train BATCH_SIZE=8",
+        "sample TEMPERATURE=0.1",
+        "train RUN=logs/a/1",
+        "chat DATA=book",
+    ],
+)
+def test_a_variable_that_a_target_does_not_read_is_refused(given: str):
+    target, assigned = given.split()
+    result = make(target, assigned)
     assert result.returncode == 2
-    assert f"{given.split('=')[0]}= is unknown; there are: EXPERIMENT MODEL DATA" in result.stderr
+    assert f"{assigned.split('=')[0]}= is nothing that make {target} reads: " in result.stderr
+
+
+def test_every_variable_of_the_help_is_read_by_its_target():
+    for line in make("help").stdout.splitlines():
+        words = re.match(r"  make (\S+) (.*)", line)
+        for name in re.findall(r"\b([A-Z]{3,})=", words[2].split("ARGS=")[0]) if words else ():
+            result = make("-n", words[1] if words else "", f"{name}=x")
+            assert "is nothing that" not in result.stderr, (line, name)
