@@ -29,7 +29,7 @@ DEADLINE = 120  # seconds for a run of so many steps; most take two
 WORDS = ["we", "you", "they", "see", "know", "the", "a", "book", "house"]
 RECIPE = [
     "--config", str(ROOT / "configs" / "experiment" / "pretrain_tiny.yaml"),
-    "--run", "drill", "--auto_resume", "true",
+    "--experiment", "drills", "--run", "drill", "--auto_resume", "true",
     "--data.corpus.source", "TextFiles", "--data.corpus.tokenizer", "ByteLevelBPE",
     "--data.corpus.tokenizer.vocab_size", "300", "--data.corpus.validation_fraction", "0.3",
     "--data.block_size", "16", "--data.micro_batch_size", "2",
