@@ -19,7 +19,10 @@ else:
     from jsonargparse.typing import restricted_number_type
 
     BPEVocabSize = restricted_number_type(
-        "BPEVocabSize", int, [(">=", 257)], docstring="int of at least 257 (256 bytes, end-of-text)"
+        "BPEVocabSize",
+        int,
+        [(">=", 257), ("<=", 2**24)],
+        docstring="int from 257 (256 bytes, end-of-text) to 2²⁴",
     )
     PositiveUnitInterval = restricted_number_type(
         "PositiveUnitInterval", float, [(">", 0), ("<=", 1)], docstring="float >0 and ≤1"

@@ -207,7 +207,7 @@ class GPT2CLI(LightningCLI):
         plugins = [*_as_list(trainer.plugins), SafeCheckpointIO()]
         try:
             return super().instantiate_trainer(plugins=plugins, **kwargs)
-        except ValueError as error:  # Lightning's own check of its options
+        except (ValueError, TypeError) as error:  # Lightning's own check of its options
             raise InputError(f"--trainer: {error}") from None
 
     def after_fit(self) -> None:

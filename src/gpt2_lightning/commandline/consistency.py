@@ -34,7 +34,7 @@ def check(config: Namespace) -> None:
             f"--patience {config.patience}: never ends a run without validations, "
             "--trainer.limit_val_batches 0"
         )
-    if config.ckpt_path and not Path(config.ckpt_path).is_file():
+    if config.ckpt_path is not None and not Path(config.ckpt_path).is_file():
         raise InputError(
             f"--ckpt_path {str(config.ckpt_path)!r}: no such file; runs keep theirs in checkpoints/"
         )
@@ -43,6 +43,7 @@ def check(config: Namespace) -> None:
 
 _ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
 _MOST_RANKS = 4  # for each core
+_MOST_NODES = 10_000
 _MOST_WORKERS = 16  # for each core: they wait for the disk, and more of them for each other
 
 
@@ -54,6 +55,8 @@ def _check_machine(config: Namespace) -> None:
     number = int(devices) if str(devices).isdigit() else 1
     if takes_cpu(str(accelerator)) and number > (most := _MOST_RANKS * cores):
         raise InputError(f"--trainer.devices {number}: the {cores} CPU cores hold at most {most} processes")
+    if config.trainer.num_nodes > _MOST_NODES:
+        raise InputError(f"--trainer.num_nodes {config.trainer.num_nodes}: give at most {_MOST_NODES:,}")
     if config.data.num_workers > _MOST_WORKERS * cores:
         raise InputError(
             f"--data.num_workers {config.data.num_workers}: the {cores} CPU cores hold at most "

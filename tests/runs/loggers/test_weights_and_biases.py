@@ -87,6 +87,16 @@ def test_a_resumed_run_has_every_row_of_its_records_once_in_its_newest_file(tmp_
     assert ["gradients/wte" in row for row in rows.values()] == [False, False, True, True]
 
 
+def test_a_resumed_run_has_the_settings_that_it_was_resumed_with(tmp_path: Path):
+    for start, rate in ((0, 0.01), (10, 0.02)):
+        logger = WeightsAndBiases(save_dir=str(tmp_path))
+        logger.begin(start, Description({"model": {"lr": rate}}, (), ""))
+        logger.log_metrics({metrics.TRAIN_NLL: 1.0}, step=start + 10)
+        logger.finalize("success")
+    runs = [message.run for message in messages(files(tmp_path)[-1]) if message.HasField("run")]
+    assert {update.key: update.value_json for update in runs[0].config.update}["model"] == '{"lr":0.02}'
+
+
 def test_a_file_that_a_kill_has_cut_is_read_up_to_there(tmp_path: Path):
     logger = WeightsAndBiases(save_dir=str(tmp_path))
     for step in range(1, 2000):
