@@ -86,7 +86,8 @@ def length(trainer: Trainer, num_batches: int | None = None) -> str:
     if math.isinf(steps):
         return until
     option = "max_steps" if steps == trainer.max_steps else "max_epochs"
-    rows = steps * data.micro_batch_size * trainer.accumulate_grad_batches * trainer.world_size
+    rows_per_step = data.micro_batch_size * trainer.accumulate_grad_batches * trainer.world_size
+    rows = (steps + data.steps_ahead) * rows_per_step  # a resumed run may have had steps of another size
     epochs = rows / len(data.rows_of("train"))
     tokens = f"{rows * data.block_size:,} tokens"
     said = f"{steps:,} steps, {tokens}, {epochs:.2f} epochs (--trainer.{option} {getattr(trainer, option)})"
