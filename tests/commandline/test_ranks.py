@@ -61,6 +61,12 @@ for accumulate in (1, 2, 4):
         {key: torch.cat([batch[key] for batch in big[n * share : (n + 1) * share]]) for key in big[0]}
         for n in mine
     ]
+    if trainer.global_rank:  # its rows are longer, filled up with what is no target
+        fill = {"input_ids": 0, "targets": IGNORED}
+        data.batches = [
+            {key: torch.nn.functional.pad(rows, (0, 8), value=fill[key]) for key, rows in batch.items()}
+            for batch in data.batches
+        ]
     module = tiny_module(optimizer=lambda params: torch.optim.SGD(params, lr=0.0))
     torch.manual_seed(0)
     trainer.fit(module, datamodule=data)
@@ -93,7 +99,10 @@ sys.exit(cli.main(Path({str(ROOT)!r}) / "configs" / "default.yaml"))
 
 
 def test_gradients_over_ranks_and_micro_batches_are_of_one_big_ragged_batch(tmp_path: Path):
-    """Eight ragged batches, one of them without a target, in 1, 2 or 4 micro-batches on 2 ranks."""
+    """Eight ragged batches, one of them without a target, in 1, 2 or 4 micro-batches on 2 ranks.
+
+    The rows of one rank are longer than those of the other, as padded rows are.
+    """
     (tmp_path / "script.py").write_text(GRADIENTS)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}

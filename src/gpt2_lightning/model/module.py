@@ -161,22 +161,23 @@ class GPT2Module(LightningModule):
         return linear_nll(hidden, self.gpt2.lm_head.weight, targets)
 
     def on_train_start(self) -> None:
+        data = datamodule_of(self.trainer)
+        self._nominal_targets = data.micro_batch_size * data.block_size  # the same on every rank
         self._start_step()
 
     def _start_step(self) -> None:
         self._nll = torch.zeros((), device=self.device)
         self._num_targets = torch.zeros((), device=self.device, dtype=torch.int64)
-        self._nominal_targets: int | None = None
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """The NLL sum over a nominal number of targets, for the backward pass; made exact after it.
 
         The number of targets in the whole optimizer step is known only with its last micro-batch.
-        Until then each sum is divided by the size of the step's first micro-batch, which keeps
-        fp16's scaled gradients in range, and `on_after_backward` puts the true number in its place.
+        Until then each sum is divided by the size of a whole micro-batch, which keeps fp16's scaled
+        gradients in range and is the same on every rank, however long its rows are;
+        `on_after_backward` puts the true number in its place.
         """
         nll, num_targets = self(**batch)
-        self._nominal_targets = self._nominal_targets or batch["targets"].numel()
         self._nll += nll.detach()
         self._num_targets += num_targets
         self._step_ends = ends_step(self.trainer, batch_idx)
@@ -196,7 +197,6 @@ class GPT2Module(LightningModule):
             num_targets = self.trainer.strategy.reduce(num_targets, reduce_op="sum")
         num_targets = num_targets.clamp(min=1)
         self.step_nll = nll / num_targets
-        assert self._nominal_targets is not None
         nominal = self._nominal_targets * self.trainer.accumulate_grad_batches * self.trainer.world_size
         self._scale_gradients(nominal / num_targets)
         step = self.trainer.global_step + 1
