@@ -1,11 +1,13 @@
 """When memory or the disk is full."""
 
 import errno
+import threading
 from pathlib import Path
 from unittest import mock
 
 import pytest
 
+from gpt2_lightning.commandline.resources import quiet_writers
 from tests.commandline.conftest import NAMED, quiet_fit, refusal
 from tests.test_configs import run_folder
 
@@ -34,3 +36,18 @@ def test_a_full_disk_is_said_and_the_run_goes_on(tmp_path: Path, capsys: pytest.
         f"make resume RUN={folder}"
     )
     assert quiet_fit(tmp_path, *NAMED, "--trainer.max_steps=4") == 0
+
+
+def test_a_thread_that_finds_the_disk_full_leaves_the_word_to_the_run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    def write(number: int) -> None:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # so that it is put back
+    quiet_writers()
+    for number, is_said in ((errno.ENOSPC, False), (errno.EIO, True)):
+        thread = threading.Thread(target=write, args=[number])
+        thread.start()
+        thread.join()
+        assert ("OSError" in capsys.readouterr().err) == is_said

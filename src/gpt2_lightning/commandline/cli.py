@@ -32,7 +32,13 @@ from gpt2_lightning.commandline.option_errors import Parser, check_configs, fail
 from gpt2_lightning.commandline.precedence import STEPS, settle
 from gpt2_lightning.commandline.quiet import quiet
 from gpt2_lightning.commandline.ranks import ending_together
-from gpt2_lightning.commandline.resources import is_disk_full, is_out_of_memory, make_room, remedy
+from gpt2_lightning.commandline.resources import (
+    is_disk_full,
+    is_out_of_memory,
+    make_room,
+    quiet_writers,
+    remedy,
+)
 from gpt2_lightning.commandline.said import Said
 from gpt2_lightning.commandline.trainer import GPT2Trainer
 from gpt2_lightning.data.datamodule import TextDataModule
@@ -240,6 +246,7 @@ def main(defaults: Path | None = None) -> int:
         defaults: a configuration that every run starts from.
     """
     quiet()
+    quiet_writers()
     keep_freed_memory()
     place.forget()
     verb_defaults = {"default_config_files": [str(defaults)] if defaults else []}

@@ -1,6 +1,7 @@
 """What to do when memory or the disk is full."""
 
 import errno
+import threading
 
 from jsonargparse import Namespace
 
@@ -36,6 +37,16 @@ def remedy(config: Namespace) -> str:
 def is_disk_full(error: OSError) -> bool:
     """Whether there is no room, or none for this user."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def quiet_writers() -> None:
+    """Let a thread that writes events end without a traceback on a full disk: the run says so itself."""
+
+    def said(arguments: threading.ExceptHookArgs) -> None:
+        if not (isinstance(arguments.exc_value, OSError) and is_disk_full(arguments.exc_value)):
+            threading.__excepthook__(arguments)
+
+    threading.excepthook = said
 
 
 def make_room(error: OSError, run: Run, trains: bool) -> str:
