@@ -29,3 +29,18 @@ def test_export_overwrites_no_foreign_folder(
     assert (tmp_path / "mine" / "thesis.txt").exists()
     for _ in range(2):  # an earlier export is replaced
         assert main(*run, f"--folder={tmp_path / 'new'}") == 0
+
+
+def test_export_replaces_what_it_has_written_and_nothing_else(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """A checkout of one's repository on the hub, say."""
+    run = ["export", f"--config={finished}/config.yaml", f"--ckpt_path={finished}/checkpoints/best.ckpt"]
+    assert main(*run, f"--folder={tmp_path / 'repo'}") == 0
+    (tmp_path / "repo" / ".git").mkdir()
+    (tmp_path / "repo" / ".git" / "HEAD").write_text("ref")
+    with pytest.raises(SystemExit) as stop:
+        main(*run, f"--folder={tmp_path / 'repo'}")
+    assert stop.value.code == 2
+    assert "holds '.git/HEAD', which is of no earlier export" in capsys.readouterr().err
+    assert (tmp_path / "repo" / ".git" / "HEAD").read_text() == "ref"

@@ -89,5 +89,5 @@ class GPT2Trainer(Trainer):
         model.configure_model()
         load_weights(model, checkpoint)
         card = partial(model_card, run, datamodule) if run and run.has_begun else None
-        export(model, datamodule.tokenizer, place, merge, card)
+        export(model, datamodule.tokenizer, place, merge, card, is_foreign=folder is not None)
         print(place)

@@ -39,6 +39,14 @@ def write_sums(folder: Path) -> None:
     write_text(folder / SUMS, "".join(lines))
 
 
+def unlisted(folder: Path) -> list[str]:
+    """Names of the files below a folder that its `SHA256SUMS` does not list; of all, if there is none."""
+    lines = (folder / SUMS).read_text().splitlines() if (folder / SUMS).is_file() else []
+    listed = {line.partition("  ")[2] for line in lines} | {SUMS}
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    return sorted(name for name in found if name not in listed)
+
+
 def check_sums(folder: Path) -> None:
     """Nothing, if the files are those that `SHA256SUMS` lists, or there is no such file.
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from gpt2_lightning.callbacks.checkpoint_io import read
 from gpt2_lightning.errors import InputError
-from gpt2_lightning.files.digests import write_sums
+from gpt2_lightning.files.digests import unlisted, write_sums
 from gpt2_lightning.files.whole import replacing_folder
 from gpt2_lightning.locations import is_model
 from gpt2_lightning.model.generation import context_of
@@ -35,6 +35,7 @@ def export(
     folder: Path,
     merge: bool = False,
     card: Callable[[bool], str] | None = None,
+    is_foreign: bool = False,
 ) -> None:
     """Write a model and its tokenizer where `transformers` loads both, or an adapter where `peft` does.
 
@@ -48,6 +49,7 @@ def export(
         merge: write the adapted model as one that needs no adapter, after a look whether its logits
             stayed; the module is merged then.
         card: gives the model card, told whether the export is an adapter.
+        is_foreign: the folder is no run's own: nothing in it is replaced but an earlier export.
 
     Raises:
         InputError: if something else lies in the folder, there is nothing to merge, or the merged model
@@ -56,6 +58,11 @@ def export(
     folder = folder.expanduser().resolve()
     if folder.exists() and not is_model(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"--folder {str(folder)!r}: is there, and is no earlier export; name another")
+    if is_foreign and (others := unlisted(folder)):
+        raise InputError(
+            f"--folder {str(folder)!r}: holds {others[0]!r}, which is of no earlier export; name another "
+            "folder, or move what is yours out of it"
+        )
     model: Any = module.model
     was_training = model.training
     model.eval()
