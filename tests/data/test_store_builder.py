@@ -120,8 +120,11 @@ def test_what_a_killed_build_left_is_swept_by_any_other_and_what_is_at_work_is_n
     with FileLock(tmp_path / "TextFiles-0123456789abcdef.lock"):
         build(tmp_path)
     assert left.exists()
+    mine = tmp_path / "scans.part"
+    mine.mkdir()
     build(tmp_path, vocab_size=290)
     assert not left.exists()
+    assert mine.exists(), "of the user's, who may keep other things there"
 
 
 def test_failure_leaves_nothing_behind(tmp_path: Path):

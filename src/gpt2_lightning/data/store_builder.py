@@ -1,6 +1,7 @@
 """A corpus becomes a token store: once, in bounded memory, never half there and never stale."""
 
 import hashlib
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -16,6 +17,7 @@ from gpt2_lightning.errors import InputError, placed
 from gpt2_lightning.files.digests import FileDigests
 from gpt2_lightning.files.whole import replacing_folder, write_json
 
+_OURS = re.compile(r"\w+-[0-9a-f]{16}\.(\w+\.)?part")
 _FORMAT = 7  # part of the fingerprint: raise it whenever the same inputs give other files
 
 
@@ -85,6 +87,8 @@ def _key(corpus: Corpus, digests: FileDigests) -> str:
 def _sweep(root: Path, own: Path) -> None:
     """Remove what builds that were killed have left; one that is at work holds its lock."""
     for part in filter(Path.is_dir, root.glob("*.part")):
+        if not _OURS.fullmatch(part.name):
+            continue  # the user's
         folder = root / part.name.split(".")[0]
         lock = nullcontext() if folder == own else FileLock(f"{folder}.lock", timeout=0)  # our own is held
         with suppress(Timeout), lock:
