@@ -23,7 +23,7 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "packages": _packages(),
         "git_commit": git("rev-parse", "HEAD"),
-        "git_diff": masked(git("diff", "HEAD") or "") or None,
+        "git_diff": None if (diff := git("diff", "HEAD")) is None else masked(diff),  # unknown, or empty
         "cpu": cpu_description(),
         "cpu_count": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
@@ -45,7 +45,8 @@ def git(*arguments: str) -> str | None:
             ["git", *arguments],
             cwd=Path(__file__).parent,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",  # a diff may hold any bytes
             check=True,
             timeout=10,
         )
