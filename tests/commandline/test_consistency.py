@@ -38,6 +38,11 @@ from tests.commandline.conftest import refusal
         (["--trainer.devices=x"], "--trainer: `devices` selected with `CPUAccelerator` should be an int > 0"),
         (["--ckpt_path="], "--ckpt_path '': no such file"),
         (["--data.corpus.tokenizer.vocab_size=1000000000000"], "vocab_size: 1000000000000 is out of range"),
+        (
+            ["--trainer.strategy=ddp_spawn"],
+            "--trainer.strategy ddp_spawn: trains to other numbers",
+        ),
+        (["--trainer.strategy=ddp_notebook_find_unused_parameters_true"], "trains to other numbers here"),
         (["--trainer.strategy=foo"], "--trainer: You selected an invalid strategy name"),
         (["--data.num_workers=100000"], "--data.num_workers 100000: the "),
         (["--data.micro_batch_size=1000000000"], "an optimizer step, with accumulation and devices, has"),

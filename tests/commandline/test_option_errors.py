@@ -50,7 +50,7 @@ def said(command: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> s
         ([TINY, "--model.architecture.resid_pdrop=2"],
          "model.architecture.resid_pdrop: 2 is out of range: it must be >=0 and <=1"),
         ([TINY, "--data.corpus.tokenizer.vocab_size=2"],
-         "data.corpus.tokenizer.vocab_size: 2 is out of range: it must be >=257"),
+         "data.corpus.tokenizer.vocab_size: 2 is out of range: it must be >=257 and <=16777216"),
         ([TINY, "--data.corpus.on_error=ignore"],
          "data.corpus.on_error: ignore is unknown; there are: 'stop', 'skip'"),
         ([TINY, "--data.rows=packed"],

@@ -29,6 +29,7 @@ from gpt2_lightning.commandline import place
 from gpt2_lightning.commandline.consistency import check
 from gpt2_lightning.commandline.ending import finish
 from gpt2_lightning.commandline.option_errors import Parser, check_configs, fail
+from gpt2_lightning.commandline.output import lasting_output
 from gpt2_lightning.commandline.precedence import STEPS, settle
 from gpt2_lightning.commandline.quiet import quiet
 from gpt2_lightning.commandline.ranks import ending_together
@@ -245,6 +246,11 @@ def main(defaults: Path | None = None) -> int:
     Args:
         defaults: a configuration that every run starts from.
     """
+    with lasting_output():
+        return _main(defaults)
+
+
+def _main(defaults: Path | None) -> int:
     quiet()
     quiet_writers()
     keep_freed_memory()

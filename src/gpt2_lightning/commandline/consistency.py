@@ -96,10 +96,15 @@ _REFUSED_TRAINER = {  # options of Lightning's that would do nothing, or undo wh
 }
 
 
+_REFUSED_STRATEGIES = ("ddp_spawn", "ddp_fork", "ddp_notebook")
+
+
 def _check_trainer(trainer: Namespace) -> None:
     for name, reason in _REFUSED_TRAINER.items():
         if trainer[name]:
             raise InputError(f"--trainer.{name} {trainer[name]}: is not supported; {reason}")
+    if str(trainer.strategy).startswith(_REFUSED_STRATEGIES):
+        raise InputError(f"--trainer.strategy {trainer.strategy}: trains to other numbers here; use ddp")
     if trainer.enable_checkpointing is False:
         raise InputError(
             "--trainer.enable_checkpointing false: is not supported; a run keeps two checkpoints"
