@@ -17,11 +17,12 @@ from tests.test_configs import TEXT, TOY, options, run_folder
 def test_a_stream_that_nobody_reads_goes_on_nowhere():
     reading, writing = os.pipe()
     os.close(reading)
-    stream = LastingStream(io.TextIOWrapper(io.FileIO(writing, "w"), write_through=True))  # pyright: ignore
-    assert stream.write("one\n") == 4
-    assert not stream.is_read
-    assert stream.write("two\n") == 4
-    stream.flush()
+    with io.TextIOWrapper(io.FileIO(writing, "w"), write_through=True) as pipe:  # pyright: ignore
+        stream = LastingStream(pipe)
+        assert stream.write("one\n") == 4
+        assert not stream.is_read
+        assert stream.write("two\n") == 4
+        stream.flush()
     assert LastingStream(None).write("three") == 5
 
 
