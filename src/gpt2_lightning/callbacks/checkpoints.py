@@ -247,5 +247,5 @@ def _move_to_whole_step(loops: dict[str, Any], order: RowOrder, step: int, rows_
     if rank_zero_only.rank == 0:  # pyright: ignore[reportFunctionMemberAccess]
         print(
             f"an optimizer step has {order.samples_per_step} rows now, and had {rows_before} before: "
-            f"{left_out} rows are left out, to begin with a whole step"
+            f"{left_out} rows are skipped, to continue with a whole step"
         )

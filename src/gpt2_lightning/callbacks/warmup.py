@@ -64,8 +64,8 @@ class WarmupSchedule(Callback):
     optimizer steps, and `learning_rate/<group>` where the groups have different ones.
 
     Args:
-        start_step: optimizer step after which the curve begins, warm-up included, to train a finished run on
-            as a new one: the step that it was resumed at.
+        start_step: optimizer step at which the curve starts, warm-up included; for more training of a
+            finished run, the step that it is resumed at.
         warmup_steps: optimizer steps until the peak; overrides `warmup_fraction`.
         warmup_fraction: share of the run until the peak, where `warmup_steps` is not given.
         schedule: how the rate falls after the peak: `cosine`, `linear`, `inverse_sqrt`, `wsd` (stable,
