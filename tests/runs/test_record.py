@@ -99,7 +99,7 @@ def test_what_is_given_on_resume_counts_and_every_start_is_kept(
 
 
 def test_other_rows_in_a_step_go_on_at_the_next_whole_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """3 steps of 2 rows, then steps of 4: 2 rows are left out, and the epoch ends where it would."""
+    """3 steps of 2 rows, then steps of 4: 2 rows are skipped, and the epoch ends where it would."""
     common = ["--trainer.max_steps=-1", "--trainer.max_epochs=2", "--warmup.warmup_steps=0"]
     assert fit(tmp_path, *common, "--checkpoints.stop_after_step=3") == 0
     folder = run_folder(tmp_path)
@@ -108,7 +108,7 @@ def test_other_rows_in_a_step_go_on_at_the_next_whole_one(tmp_path: Path, capsys
     resume = [f"--config={folder}/config.yaml", f"--ckpt_path={folder}/checkpoints/last.ckpt"]
     assert main("fit", *resume, "--checkpoints.stop_after_step=0", "--data.micro_batch_size=4") == 0
     said = capsys.readouterr().out
-    assert "an optimizer step has 4 rows now, and had 2 before: 2 rows are left out" in said
+    assert "an optimizer step has 4 rows now, and had 2 before: 2 rows are skipped" in said
     assert "data.micro_batch_size 4, was 2" in said
     checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     (loader,) = checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"]

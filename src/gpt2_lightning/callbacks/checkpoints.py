@@ -225,7 +225,7 @@ def _count(counts: dict[str, int], number: int) -> None:
 
 
 def _move_to_whole_step(loops: dict[str, Any], order: RowOrder, step: int, rows_before: int) -> None:
-    """Go on in the data at the next whole optimizer step of another number of rows.
+    """Continue in the data at the next whole optimizer step of another number of rows.
 
     Args:
         loops: state of Lightning's fit loop, which is changed.
