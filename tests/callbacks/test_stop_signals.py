@@ -35,6 +35,21 @@ def test_a_second_ctrl_c_is_pythons_own(signals: StopSignals):
         os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_a_terminal_that_is_closed_stops_the_run_unless_nohup_ignores_it():
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        for handler, code in ((signal.SIG_DFL, 129), (signal.SIG_IGN, None)):
+            signal.signal(signal.SIGHUP, handler)
+            signals = StopSignals()
+            signals.install(is_talking=False)
+            os.kill(os.getpid(), signal.SIGHUP)
+            signals.restore()
+            assert (signals.received and signals.interruption().exit_code) == code
+            assert signal.getsignal(signal.SIGHUP) == handler
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_the_handlers_before_come_back():
     before = signal.getsignal(signal.SIGTERM)
     signals = StopSignals()

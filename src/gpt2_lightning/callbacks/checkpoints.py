@@ -33,9 +33,9 @@ class Checkpoints(Checkpoint):
     resumed run draws what the uninterrupted one would have drawn.
 
     The last optimizer step is always followed by a validation, wherever `val_check_interval` falls.
-    Ctrl-C, SIGTERM and SIGUSR1 finish the optimizer step, save and end the run; a validation that is due
-    is left to the resumed run. A second signal ends the run at once. Several ranks agree every two seconds,
-    and not inside a validation.
+    Ctrl-C, SIGTERM, SIGUSR1 and SIGHUP finish the optimizer step, save and end the run; a validation that is
+    due is left to the resumed run. A second signal ends the run at once. Several ranks agree every two
+    seconds, and not inside a validation.
 
     Args:
         every_n_steps: optimizer steps between checkpoints besides those after validation; 0 means

@@ -6,14 +6,17 @@ import subprocess
 from typing import Any
 
 _SIGUSR1: signal.Signals | None = getattr(signal, "SIGUSR1", None)  # Windows has none
+_SIGHUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 _EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143} | ({_SIGUSR1: 143} if _SIGUSR1 else {})
+_EXIT_CODES |= {_SIGHUP: 129} if _SIGHUP else {}
 
 
 class RunInterrupted(BaseException):
     """The run was asked to stop, and `last.ckpt` is of its last whole optimizer step.
 
     Attributes:
-        exit_code: of the process: 130 after Ctrl-C, 143 after SIGTERM and SIGUSR1, 0 where it was planned.
+        exit_code: of the process: 130 after Ctrl-C, 143 after SIGTERM and SIGUSR1, 129 after SIGHUP, 0 where
+            it was planned.
     """
 
     def __init__(self, exit_code: int = 130) -> None:
@@ -22,10 +25,11 @@ class RunInterrupted(BaseException):
 
 
 class StopSignals:
-    """Ctrl-C, SIGTERM and SIGUSR1, kept until the optimizer step has finished.
+    """Ctrl-C, SIGTERM, SIGUSR1 and SIGHUP, kept until the optimizer step has finished.
 
-    A second one ends the process at once. SLURM announces the end of a job's time by the signal of
-    `#SBATCH --signal=USR1@120`; a job stopped by it is put back into the queue.
+    A second one ends the process at once. SIGHUP, which a terminal sends that is closed, stays ignored under
+    `nohup`. SLURM announces the end of a job's time by the signal of `#SBATCH --signal=USR1@120`; a job
+    stopped by it is put back into the queue.
     """
 
     def __init__(self) -> None:
@@ -36,7 +40,10 @@ class StopSignals:
     def install(self, is_talking: bool) -> None:
         """Take the signals; with `is_talking`, print when one arrives."""
         self._is_talking = is_talking
-        self._earlier = {number: signal.signal(number, self._take) for number in _EXIT_CODES}
+        numbers = set(_EXIT_CODES)
+        if _SIGHUP and signal.getsignal(_SIGHUP) == signal.SIG_IGN:
+            numbers.remove(_SIGHUP)
+        self._earlier = {number: signal.signal(number, self._take) for number in numbers}
 
     def restore(self) -> None:
         """Put the earlier handlers back."""
