@@ -349,6 +349,31 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(
     assert (folder / "checkpoints" / "last.ckpt").exists() == (step > 1)
 
 
+def test_a_model_that_is_not_finite_is_not_finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """One step is finite, and its weights are not; there is no second step that would tell."""
+    wild = [
+        "--model.optimizer=torch.optim.SGD",
+        "--model.optimizer.lr=1e300",
+        "--trainer.gradient_clip_val=0",
+    ]
+    for number, validates in enumerate(("--trainer.limit_val_batches=1", "--trainer.limit_val_batches=0")):
+        own = [f"--run={number}", "--warmup.warmup_steps=0", "--trainer.precision=32-true"]
+        assert fit(tmp_path, *QUIET, *wild, *own, validates) == 1
+        assert re.match(r"error: optimizer step 1: .* not finite|.* loss is nan", capsys.readouterr().err)
+        folder = tmp_path / "logs" / "pretrain_tiny" / str(number)
+        assert json.loads((folder / "summary.json").read_text())["status"] == "failed"
+        assert not (folder / "export").exists()
+        assert not (folder / "checkpoints" / "last.ckpt").exists()
+
+
+def test_a_validation_without_targets_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    records = [{"prompt": "why " * 60 + str(number), "response": "so"} for number in range(40)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, records)))
+    source = ["--data.corpus.source=JSONFiles", f"--data.corpus.source.paths={tmp_path / 'a.jsonl'}"]
+    source += ["--data.corpus.source.template=prompt_response"]
+    assert "only prompts; take a longer block" in refusal(capsys, tmp_path, *source)
+
+
 def test_adalora_stands_before_the_callbacks_that_read_gradients(tmp_path: Path, base: str):
     adapter = [f"--model.pretrained={base}", f"--model.adapter={ROOT}/configs/adapter/adalora.yaml"]
     adapter += ["--model.adapter.tinit=0", "--model.adapter.tfinal=1"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from gpt2_lightning import metrics
@@ -21,11 +22,11 @@ _LEAST_SCALE = 2.0**-10  # of the loss in fp16; it starts at 2^16 and is halved 
 class Guards(Callback):
     """Stops a run whose loss or gradient is not finite.
 
-    A step whose NLL or gradient norm is NaN or infinite ends the run with exit code 1. No checkpoint is
-    written after it, and the rows that it was computed from lie in `nonfinite/step_<n>.jsonl` of the run's
-    folder. On a CPU every step is checked; on a GPU recorded steps, and all of them before a checkpoint, so
-    that no other step waits for the device. In fp16 the loss scaler leaves steps with infinite gradients
-    out. The numbers are the module's `step_nll` and `grad_norm`.
+    A step whose NLL or gradient norm is NaN or infinite ends the run with exit code 1, and so do a validation
+    loss or weights that are not finite. No checkpoint is written after it, and the rows of such a step lie in
+    `nonfinite/step_<n>.jsonl` of the run's folder. On a CPU every step is checked; on a GPU recorded steps,
+    and all of them before a checkpoint, so that no other step waits for the device. In fp16 the loss scaler
+    leaves steps with infinite gradients out. The numbers are the module's `step_nll` and `grad_norm`.
 
     Args:
         skip_nonfinite_steps: so many of such steps are left out, weights and optimizer untouched, and
@@ -96,10 +97,26 @@ class Guards(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        """Stop before a checkpoint of weights that are not finite takes the place of a good one."""
         self._stop_if_bad(trainer, pl_module)
+        trained = [parameter for parameter in pl_module.parameters() if parameter.requires_grad]
+        if not torch.stack([parameter.isfinite().all() for parameter in trained]).all():
+            raise DivergedError(
+                f"optimizer step {trainer.global_step}: weights are not finite: the run is stopped, and no "
+                "checkpoint is written any more. Try a lower learning rate or a longer warm-up"
+            )
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop where the validation loss is not finite, before it is called a checkpoint's."""
+        is_fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+        if is_fitting and not (nll := trainer.callback_metrics[metrics.VAL_NLL]).isfinite():
+            raise DivergedError(
+                f"optimizer step {trainer.global_step}: the validation loss is {nll.item():g}: the run is "
+                "stopped, and no checkpoint is written any more. Try a lower learning rate"
+            )
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.on_save_checkpoint(trainer, pl_module, {})
+        self._stop_if_bad(trainer, pl_module)
 
     def _stop_if_bad(self, trainer: Trainer, module: Any) -> None:
         step = int(self._first_bad)

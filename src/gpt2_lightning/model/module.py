@@ -255,6 +255,12 @@ class GPT2Module(LightningModule):
     def _record_split(self, split: Split, prefix: str) -> None:
         nll = self.trainer.strategy.reduce(self._val_nll, reduce_op="sum")
         num_targets = self.trainer.strategy.reduce(self._val_targets, reduce_op="sum")
+        if not num_targets:
+            block = datamodule_of(self.trainer).block_size
+            raise InputError(
+                f"--data.block_size {block}: the rows of the {split} split hold nothing that is learned, only "
+                "prompts; take a longer block"
+            )
         mean = (nll / num_targets).item()
         counts = datamodule_of(self.trainer).store.splits[split]
         values = {
