@@ -258,8 +258,8 @@ class GPT2Module(LightningModule):
         if not num_targets:
             block = datamodule_of(self.trainer).block_size
             raise InputError(
-                f"--data.block_size {block}: the rows of the {split} split hold nothing that is learned, only "
-                "prompts; take a longer block"
+                f"--data.block_size {block}: the rows of the {split} split hold nothing that is learned, "
+                "only prompts; take a longer block"
             )
         mean = (nll / num_targets).item()
         counts = datamodule_of(self.trainer).store.splits[split]
