@@ -52,6 +52,7 @@ def test_a_run_that_was_stopped_before_its_first_checkpoint_begins_again(tmp_pat
             ["--data.corpus.source=TextFiles", "--data.corpus.source.paths=['a b/my novel.txt']"],
             "pretrain_tiny-my_novel",
         ),
+        (["--data.corpus.source.paths=books/*.txt"], "pretrain_tiny-books"),
         (["--data.corpus.source=PythonSource"], "pretrain_tiny-PythonSource"),
         (["--data.corpus.validation_fraction=0.2"], "pretrain_tiny-data"),
         (["--data.corpus.tokenizer.vocab_size=500"], "pretrain_tiny-tokenizer"),

@@ -70,7 +70,8 @@ def _of_data(said: Said) -> str:
     typed = said.typed(_CORPUS)
     for field in ("paths", "name"):
         if value := typed.get(f"{_CORPUS}.source.{field}"):
-            return Path(str(value[0] if isinstance(value, list) else value)).stem
+            path = Path(str(value[0] if isinstance(value, list) else value))
+            return path.stem if path.stem.strip("*") else path.parent.name  # of a glob, its folder
     kind = str(typed.get(f"{_CORPUS}.source", "")).rpartition(".")[2]
     others = {name for name in typed if not name.startswith(_OF_NO_TEXT)}
     return kind or ("data" if others else "")
