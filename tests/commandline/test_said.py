@@ -15,6 +15,7 @@ def test_later_layers_count_over_earlier_ones(tmp_path: Path):
     names = ("trainer.max_steps", "trainer.max_epochs", "model.optimizer.lr", "trainer.max_time", "run")
     assert [said.last(name) for name in names] == [0, 1, 2, 3, -1], "what is null is not said"
     assert said.typed("model.optimizer") == {"model.optimizer.lr": 2}
+    assert Said(["--config", own]).last("model.optimizer.lr") == 0
     assert said.typed("trainer") == {"trainer.max_time": "00:00:01:00"}
 
 

@@ -146,7 +146,8 @@ def _add(layer: Layer, name: str, value: Any, folder: Path) -> None:
             layer.values[name] = value["class_path"]
             value = value.get("init_args") or {}
         for key, part in value.items():
-            _add(layer, f"{name}.{key}" if name else str(key), part, folder)
+            below = name if key == "init_args" else f"{name}.{key}" if name else str(key)
+            _add(layer, below, part, folder)
     elif isinstance(value, str) and value.endswith(_PIECE) and (folder / value).is_file():
         layer.pieces[name] = path = folder / value
         try:
