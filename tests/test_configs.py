@@ -117,7 +117,13 @@ def test_experiment_on_a_base_runs_for_one_step(
         text.append("--data.corpus.validation_fraction=0.3")
     else:
         text = []
-    small = ["--data.block_size=16", "--data.micro_batch_size=2", "--trainer.limit_val_batches=2"]
+    block = 16
+    if experiment == "finetune_instructions":
+        block = 64  # holds a short prompt and its answer
+        records = ({"instruction": f"Add {n}.", "input": "", "output": "So much."} for n in range(40))
+        (tmp_path / "records.jsonl").write_text("\n".join(map(json.dumps, records)))
+        text = [f"--data.corpus.source.paths={tmp_path / 'records.jsonl'}"]
+    small = [f"--data.block_size={block}", "--data.micro_batch_size=2", "--trainer.limit_val_batches=2"]
     verb, config, name, _, _, *rest = options(tmp_path, experiment)
     prompts = ["--samples.prompts=['']"]
     assert main(verb, config, name, *rest, *text, *small, *own, *prompts, *SHORT) == 0
@@ -239,14 +245,17 @@ def test_corpus_of_configs_trains(tmp_path: Path, name: str, gpt2_tokenizer: Pat
             "Pretrained": [f"--data.corpus.tokenizer.path={gpt2_tokenizer}"],
             "ByteLevelBPE": ["--data.corpus.tokenizer.vocab_size=300"],
         }.get(tokenizer if isinstance(tokenizer, str) else tokenizer["class_path"], [])
+    block = 512 if "template" in str(corpus_of(name)) else 16  # a prompt and something of its answer
     fraction = [
         "--data.corpus.validation_fraction=0.4",
-        "--data.block_size=16",
+        f"--data.block_size={block}",
+        "--data.micro_batch_size=1",
         "--trainer.log_every_n_steps=1",
         "--samples.prompts=['']",
         "--trainer.limit_val_batches=2",
     ]
-    assert main(*options(tmp_path), corpus, *own, *vocabulary, *fraction, *TOY) == 0
+    positions = f"--model.architecture.n_positions={block}"
+    assert main(*options(tmp_path), corpus, *own, *vocabulary, *fraction, *TOY, positions) == 0
 
 
 def test_each_file_says_what_it_is():
